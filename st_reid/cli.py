@@ -1,0 +1,134 @@
+"""What the command lines share: options from dataclasses, one line for a user's mistake, logging."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, NoReturn, TypeVar, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from st_reid.errors import UserError, unknown_name
+
+C = TypeVar("C")
+
+
+def run(command: Callable[[list[str]], None], name: str) -> NoReturn:
+    """Run a command line and exit: 0 on success, 2 with one line on a user's mistake, 130 on Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        command(sys.argv[1:])
+    except UserError as error:
+        print(f"{name}: error: {one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's message as one line, without the traceback that a loader's worker wraps it in."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and lines[0].startswith("Caught "):
+        return lines[-1].partition(": ")[2]
+    return " ".join(lines)
+
+
+def parse(config_class: type[C], argv: list[str], name: str, defaults: dict[str, Any] | None = None) -> C:
+    """Parse a command line, and the YAML file that ``--config`` names, into a dataclass.
+
+    The command line wins over the file, the file over ``defaults``, those over the dataclass's own.
+
+    Args:
+        config_class: a dataclass whose fields, nested ones by dotted names, are the options.
+        argv: the arguments; dashes in option names are taken for underscores.
+        name: the program's name in its help.
+        defaults: values by dotted name.
+
+    Raises:
+        UserError: an unknown setting, with the nearest one, a wrong type, or a file that cannot be read.
+    """
+    parser = ArgumentParser(prog=name, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="a YAML file of these settings; the command line wins")
+    parser.add_class_arguments(config_class, None)
+    try:
+        parser.set_defaults(defaults or {})
+        values = parser.parse_args(_tidy(argv, config_class))
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise _explain(error, config_class) from None
+    return _build(config_class, values)
+
+
+def peek(argv: list[str], name: str) -> str | None:
+    """Return the value that ``--name`` has on a command line or in its YAML file, before it is parsed."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(f"--{name}", nargs="?", dest="value")
+    parser.add_argument("--config", nargs="?", action="append", default=[])
+    found, _ = parser.parse_known_args(argv)
+    for file in () if found.value else reversed(found.config):
+        try:
+            with open(file, encoding="utf-8") as f:
+                settings = yaml.safe_load(f)
+        except (OSError, TypeError, yaml.YAMLError, UnicodeDecodeError):
+            continue  # `parse` says what is wrong with the file
+        if isinstance(settings, dict) and isinstance(settings.get(name), str):
+            return settings[name]
+    return found.value
+
+
+def _tidy(argv: list[str], config_class: Any) -> list[str]:
+    """Write option names with underscores, bare flags as ``=true``, and ``--config`` first: the command line wins."""
+    flags = {f"--{name}" for name, kind in _settings(config_class) if kind is bool}
+    first: list[str] = []
+    rest: list[str] = []
+    for i, argument in enumerate(argv):
+        option, equals, value = argument.partition("=")
+        if not option.startswith("--"):
+            (first if i and argv[i - 1] == "--config" else rest).append(argument)
+            continue
+        option = "--" + option[2:].replace("-", "_")
+        if option in flags and not equals and argv[i + 1 : i + 2] not in (["true"], ["false"]):
+            equals, value = "=", "true"
+        (first if option == "--config" else rest).append(option + equals + value)
+    return first + rest
+
+
+def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the type of every setting."""
+    hints = get_type_hints(config_class)
+    for f in fields(config_class):
+        yield prefix + f.name, hints[f.name]
+        if is_dataclass(hints[f.name]):
+            yield from _settings(hints[f.name], f"{prefix}{f.name}.")
+
+
+_UNKNOWN = (
+    re.compile(r"unrecognized arguments: --(?P<name>[^\s=]+)"),
+    re.compile(r"Option '(?P<name>[^']+)' is not accepted"),
+    re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<name>[^']+)'"),
+)
+
+
+def _explain(error: Exception, config_class: Any) -> UserError:
+    message = one_line(error)
+    for pattern in _UNKNOWN:
+        if found := pattern.search(message):
+            group = found.groupdict().get("group")
+            name = f"{group}.{found['name']}" if group else found["name"]
+            return unknown_name("setting", name, [name for name, _ in _settings(config_class)])
+    return UserError(message)
+
+
+def _build(config_class: type[C], values: Namespace) -> C:
+    hints = get_type_hints(config_class)
+    arguments = {}
+    for f in fields(config_class):  # type: ignore[arg-type]
+        value = values[f.name]
+        arguments[f.name] = _build(hints[f.name], value) if is_dataclass(hints[f.name]) else value
+    return config_class(**arguments)

@@ -1,0 +1,29 @@
+"""The one exception for what a user can put right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what was asked for, not in the program.
+
+    The message is one line: what was got, what was expected, what to do.
+    The command lines print it without a traceback and exit with status 2.
+    """
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """Build the error for a name that does not exist, with the nearest ones that do."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        hint = f"did you mean {' or '.join(repr(n) for n in near)}?"
+    elif not known:
+        hint = "there are none"
+    elif len(known) <= 20:
+        hint = f"known: {', '.join(known)}"
+    else:
+        hint = f"there are {len(known)} to choose from"
+    return UserError(f"unknown {kind} {name!r}; {hint}")
