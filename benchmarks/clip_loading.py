@@ -1,0 +1,160 @@
+"""How fast are training clips read and augmented, beside torchreid's own training pipeline?
+
+Both read the same 64 x 128 JPEGs and make clips of 256 x 128 (height x width) with random crop, flip and erasing:
+
+- ``torchreid``: its ``VideoDataset`` with ``random_crop``, ``random_flip``, ``random_erase``, which ends in normalised
+  float32, as it has no other form;
+- ``uint8``: st_reid's ``ClipDataset``, up to the uint8 clip that goes to the device;
+- ``float32``: the same and then the normalisation on the CPU.
+
+One process, one thread, a round of each in turn; the times are CPU seconds, so frames per second are per core.
+
+    python benchmarks/clip_loading.py --output clip_loading.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torchvision
+
+from st_reid.data.loader import ClipDataset
+from st_reid.data.sampling import Draw
+from st_reid.data.tracklet import Tracklet
+from st_reid.data.transforms import TrainTransform, to_float
+from st_reid.torchreid_compat import submodule
+
+HEIGHT, WIDTH, SEQ_LEN, TRACKLET = 256, 128, 8, 32
+BARS = {"uint8": 5.0, "float32": 3.0}
+
+
+def write_frames(folder: Path, images: Path | None, count: int) -> list[Path]:
+    """Write ``count`` JPEGs of 64 x 128: shrunk from real images, or clouds with grain about as large on disk."""
+    rng = np.random.default_rng(0)
+    real = sorted(images.rglob("*.jpg")) if images else []
+    paths = []
+    for i in range(count):
+        if real:
+            frame = cv2.resize(cv2.imread(str(real[i % len(real)])), (64, 128), interpolation=cv2.INTER_AREA)
+        else:
+            clouds = cv2.resize(rng.uniform(0, 255, (16, 8, 3)), (64, 128), interpolation=cv2.INTER_CUBIC)
+            frame = np.clip(clouds + rng.normal(0, 8, clouds.shape), 0, 255).astype(np.uint8)
+        paths.append(folder / f"{i:05}.jpg")
+        cv2.imwrite(str(paths[-1]), frame, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return paths
+
+
+def torchreid_pipeline(tracklets: list[Tracklet]) -> Callable[[int], torch.Tensor]:
+    """Return torchreid's own way from a tracklet's number to a clip."""
+    transforms, video_dataset = submodule("data.transforms"), submodule("data").VideoDataset
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):  # it prints
+        transform, _ = transforms.build_transforms(HEIGHT, WIDTH, ["random_flip", "random_crop", "random_erase"])
+        items = [(tuple(map(str, t.paths)), i, 0) for i, t in enumerate(tracklets)]
+        dataset = video_dataset(
+            items,
+            [(items[0][0], 0, 0)],
+            [(items[0][0], 0, 1)],
+            seq_len=SEQ_LEN,
+            sample_method="random",
+            transform=transform,
+            mode="train",
+            verbose=False,
+        )
+    return lambda i: dataset[i]["img"]
+
+
+def measure(tracklets: list[Tracklet], rounds: int) -> dict[str, list[float]]:
+    """Return frames per CPU second of each pipeline, a value a round."""
+    ours = ClipDataset(
+        tracklets, sampler="restricted_random", seq_len=SEQ_LEN, transform=TrainTransform(HEIGHT, WIDTH), seed=0
+    )
+    epoch = 0
+    pipelines: dict[str, Callable[[int], torch.Tensor]] = {
+        "torchreid": torchreid_pipeline(tracklets),
+        "uint8": lambda i: ours[Draw(epoch, i, i)].clip,
+        "float32": lambda i: to_float(ours[Draw(epoch, i, i)].clip),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in pipelines}
+    for epoch in range(rounds + 1):
+        for name, make in pipelines.items():
+            start = time.process_time()
+            for i in range(len(tracklets)):
+                clip = make(i)
+            seconds = time.process_time() - start
+            assert clip.shape == (SEQ_LEN, 3, HEIGHT, WIDTH)
+            if epoch > 0:  # the first round warms up
+                rates[name].append(len(tracklets) * SEQ_LEN / seconds)
+    return rates
+
+
+def summarise(rates: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return quartiles of the rates and of the ratios to torchreid's rate in the same round."""
+    summary = {}
+    base = np.array(rates["torchreid"])
+    for name, values in rates.items():
+        q1, median, q3 = np.percentile(values, [25, 50, 75])
+        r1, ratio, r3 = np.percentile(np.array(values) / base, [25, 50, 75])
+        row = {"q1": q1, "median": median, "q3": q3, "ratio_q1": r1, "ratio": ratio, "ratio_q3": r3}
+        summary[name] = {key: round(float(value), 3) for key, value in row.items()}
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("clip_loading.json"), help="JSON file to write")
+    parser.add_argument("--images", type=Path, help="folder of JPEGs to shrink to 64 x 128; default: made-up ones")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of each pipeline")
+    parser.add_argument("--tracklets", type=int, default=16, help="clips per round")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    random.seed(0)  # torchreid draws from the global generators
+    np.random.seed(0)  # noqa: NPY002
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_frames(Path(folder), args.images, args.tracklets * TRACKLET)
+        size = float(np.mean([p.stat().st_size for p in paths]))
+        groups = [tuple(paths[i * TRACKLET : (i + 1) * TRACKLET]) for i in range(args.tracklets)]
+        tracklets = [Tracklet(str(i), group, str(i), "1") for i, group in enumerate(groups)]
+        summary = summarise(measure(tracklets, args.rounds))
+    report = {
+        "command": " ".join(["python", *sys.argv]),
+        "frames_per_cpu_second": summary,
+        "bars": BARS,
+        "mean_jpeg_bytes": round(size),
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "cv2": cv2.__version__}
+        | {"torchvision": torchvision.__version__, "numpy": np.__version__},
+    }
+    args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(f"{'pipeline':<10} {'frames/s/core':>14} {'quartiles':>15} {'x torchreid':>12} {'quartiles':>13}  bar")
+    for name, row in summary.items():
+        bar = f"{BARS[name]:.0f}" if name in BARS else ""
+        print(
+            f"{name:<10} {row['median']:>14.0f} {row['q1']:>9.0f}-{row['q3']:.0f} {row['ratio']:>12.2f} "
+            f"{row['ratio_q1']:>8.2f}-{row['ratio_q3']:.2f}  {bar}"
+        )
+
+
+def processor() -> str:
+    """Return the processor's name, where Linux says it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From tracklets on disk to batches of clips."""

@@ -1,0 +1,66 @@
+"""What iLIDS-VID and PRID2011 share: two cameras, a folder of images a person, and ten splits of the persons."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.errors import UserError
+
+Split = dict[str, list[str]]  # "train" and "test": names of persons' folders
+
+
+def read_splits(file: Path) -> list[Split]:
+    """Read a list of ``{"train": [person, ...], "test": [...]}`` from JSON.
+
+    Raises:
+        UserError: the file is missing or holds something else.
+    """
+    try:
+        splits = json.loads(file.read_text(encoding="utf-8"))
+        return [{part: [str(person) for person in split[part]] for part in ("train", "test")} for split in splits]
+    except FileNotFoundError:
+        raise UserError(f"no {file}; it says which persons are for training in each split") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file}: expected a list of splits with the keys train and test; {error!r}") from error
+
+
+def read_two_cameras(dataset: str, first: Path, second: Path, splits: list[Split], split: int) -> Dataset:
+    """Return a dataset in which the test persons' tracklets of ``first`` are looked for in those of ``second``.
+
+    Args:
+        dataset: its registered name.
+        first: a camera's folder, with a folder a person.
+        second: the other camera's.
+        splits: the persons of each split.
+        split: which of them.
+
+    Raises:
+        UserError: no such split, or a person of it without images in one of the cameras.
+    """
+    if not 0 <= split < len(splits):
+        raise UserError(f"{dataset}: split is {split}; expected 0 to {len(splits) - 1}")
+    train, test = splits[split]["train"], splits[split]["test"]
+    return Dataset(
+        dataset,
+        train=tuple(_tracklet(dataset, camera, person) for person in train for camera in (first, second)),
+        query=tuple(_tracklet(dataset, first, person) for person in test),
+        gallery=tuple(_tracklet(dataset, second, person) for person in test),
+        notes={"split": f"{split} of {len(splits)}"},
+    )
+
+
+def _tracklet(dataset: str, camera: Path, person: str) -> Tracklet:
+    folder = camera / person
+    paths = in_true_order(folder.glob("[!.]*.png"))
+    if not paths:
+        raise UserError(f"{dataset}: no .png images in {folder}; the split names this person")
+    return Tracklet(f"{camera.name}_{person}", paths, person, camera.name)
+
+
+def in_true_order(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Sort image files by the numbers in their names: frame 9 comes before frame 10."""
+    return tuple(sorted(paths, key=lambda path: ([int(n) for n in re.findall(r"\d+", path.stem)], path.name)))

@@ -1,0 +1,123 @@
+"""``manifest``: everybody's own data, a folder of images and a ``manifest.csv`` with a row a frame."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from st_reid.data.datasets import DATASETS
+from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.errors import UserError
+
+FILE_NAME = "manifest.csv"
+COLUMNS = ("split", "tracklet", "path", "person", "camera", "time")
+SPLITS = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True)
+class FrameRow:
+    """One row of a manifest: a frame of a tracklet.
+
+    Attributes:
+        split: ``train``, ``query``, ``gallery``, or several joined by ``+``.
+        tracklet: name of the tracklet; the same name in all its rows.
+        path: image file, relative to the manifest's folder, with forward slashes.
+        person: identity label; empty where it is not known.
+        camera: camera label.
+        time: when the frame was taken, in frames of the common clock; ``None`` where it is not known.
+    """
+
+    split: str
+    tracklet: str
+    path: str
+    person: str
+    camera: str
+    time: float | None
+
+
+def write_rows(folder: Path, rows: Iterable[FrameRow]) -> None:
+    """Write ``folder/manifest.csv``; a frame's place in its tracklet is its place in the file."""
+    with open(folder / FILE_NAME, "w", newline="", encoding="utf-8") as f:
+        writer = csv.writer(f)
+        writer.writerow(COLUMNS)
+        for r in rows:
+            time = "" if r.time is None else f"{r.time:.10g}"
+            writer.writerow((r.split, r.tracklet, r.path, r.person, r.camera, time))
+
+
+def read_rows(folder: Path) -> Iterator[FrameRow]:
+    """Yield the rows of ``folder/manifest.csv``.
+
+    Raises:
+        UserError: a missing file or column, an unknown split, a path that leaves the folder, or a time that is no
+            number; the message names the line.
+    """
+    file = folder / FILE_NAME
+    if not file.is_file():
+        raise UserError(f"manifest: no {FILE_NAME} in {folder}; pass the folder that holds it as --root")
+    with open(file, newline="", encoding="utf-8-sig") as f:
+        reader = csv.DictReader(f)
+        missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
+        if missing:
+            raise UserError(f"{file}: column {', '.join(missing)} is missing; expected {','.join(COLUMNS)}")
+        for row in reader:
+            try:
+                yield _parse_row(row)
+            except ValueError as error:
+                raise UserError(f"{file}, line {reader.line_num}: {error}") from None
+
+
+def _parse_row(row: dict[str, str | None]) -> FrameRow:
+    values = {column: (row[column] or "").strip() for column in COLUMNS}
+    unknown = [s for s in values["split"].split("+") if s not in SPLITS]
+    if unknown:
+        raise ValueError(f"split is {values['split']!r}; expected train, query or gallery, joined by '+'")
+    for column in ("tracklet", "path", "camera"):
+        if not values[column]:
+            raise ValueError(f"{column} is empty")
+    path = PurePosixPath(values["path"])
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"path {values['path']!r} leaves the manifest's folder; paths are relative to it")
+    try:
+        time = float(values["time"]) if values["time"] else None
+    except ValueError:
+        raise ValueError(f"time is {values['time']!r}; expected a number of frames, or nothing") from None
+    return FrameRow(values["split"], values["tracklet"], values["path"], values["person"], values["camera"], time)
+
+
+@DATASETS.register("manifest")
+def read(root: Path | None) -> Dataset:
+    """Read a tracklet dataset from ``root/manifest.csv``.
+
+    Raises:
+        UserError: as :func:`read_rows`, and a tracklet whose rows disagree about its person, camera or split.
+    """
+    if root is None:
+        raise UserError("manifest: no folder given; pass the one that holds manifest.csv as --root")
+    return read_folder(root, "manifest")
+
+
+def read_folder(root: Path, name: str) -> Dataset:
+    """Read the manifest in ``root`` as the dataset ``name``."""
+    first: dict[str, FrameRow] = {}
+    paths: dict[str, list[Path]] = {}
+    for row in read_rows(root):
+        seen = first.setdefault(row.tracklet, row)
+        if (row.person, row.camera, row.split) != (seen.person, seen.camera, seen.split):
+            raise UserError(
+                f"{root / FILE_NAME}: tracklet {row.tracklet!r} is person {seen.person!r}, camera {seen.camera!r}, "
+                f"split {seen.split!r} at first and {row.person!r}, {row.camera!r}, {row.split!r} at {row.path!r}; "
+                "give every tracklet one of each"
+            )
+        paths.setdefault(row.tracklet, []).append(root / row.path)
+    if not first:
+        raise UserError(f"{root / FILE_NAME}: no rows; expected one for each frame")
+    splits: dict[str, list[Tracklet]] = {split: [] for split in SPLITS}
+    for tracklet, row in first.items():
+        item = Tracklet(tracklet, tuple(paths[tracklet]), row.person, row.camera, row.time)
+        for split in row.split.split("+"):
+            splits[split].append(item)
+    train, query, gallery = (tuple(splits[split]) for split in SPLITS)
+    return Dataset(name, train, query, gallery)

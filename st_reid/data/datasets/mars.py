@@ -1,0 +1,77 @@
+"""``mars``: MARS (Zheng et al., ECCV 2016), 1,261 persons, 6 cameras, tracklets made by a tracker.
+
+Folders: ``mars/{bbox_train,bbox_test}/PPPP/PPPPCcTttttFfff.jpg`` and ``mars/info`` with the lists of images and the
+tracklets, a row each: first image, last image, person, camera. Nothing says when a tracklet was taken.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from st_reid.data.datasets import DATASETS, find_folder
+from st_reid.data.datasets._matlab import load_integers
+from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.errors import UserError
+
+JUNK = -1  # the person of false detections; 0 is a distractor: a real one whom nobody looks for
+
+
+@DATASETS.register("mars")
+def read(root: Path | None, *, queries_in_gallery: bool = True) -> Dataset:
+    """Read MARS.
+
+    Args:
+        root: the folder that holds ``mars``, or that folder itself.
+        queries_in_gallery: look for a query among the other queries too, as most papers do. Without them, as in
+            torchreid, 140 of the 1,980 queries have no match.
+
+    Raises:
+        UserError: a folder or file is missing, or the files of ``info`` do not fit each other or the folders.
+    """
+    folder = find_folder(root, ["mars"], ["bbox_train", "bbox_test", "info"], "mars")
+    train = _read_tracklets(folder, "train")
+    test = _read_tracklets(folder, "test")
+    queries = load_integers(folder / "info" / "query_IDX.mat", "query_IDX", "mars").ravel() - 1
+    outside = queries[(queries < 0) | (queries >= len(test))]
+    if len(outside):
+        raise UserError(
+            f"{folder / 'info' / 'query_IDX.mat'}: query {outside[0] + 1} is none of the {len(test)} test tracklets; "
+            "the files of info must come from one release"
+        )
+    left_out = set() if queries_in_gallery else set(queries.tolist())
+    return Dataset(
+        "mars",
+        train=tuple(t for t in train if t is not None),
+        query=tuple(t for t in (test[i] for i in queries) if t is not None),
+        gallery=tuple(t for i, t in enumerate(test) if t is not None and i not in left_out),
+        notes={"gallery": "with the queries" if queries_in_gallery else "without the queries"},
+    )
+
+
+def _read_tracklets(folder: Path, part: str) -> list[Tracklet | None]:
+    """Return the tracklets of ``train`` or ``test``, a row each; ``None`` for junk."""
+    info = folder / "info" / f"tracks_{part}_info.mat"
+    rows = load_integers(info, f"track_{part}_info", "mars")
+    if rows.ndim != 2 or rows.shape[1] != 4:
+        raise UserError(f"{info}: an array of {rows.shape}; expected rows of first image, last image, person, camera")
+    name_file = folder / "info" / f"{part}_name.txt"
+    if not name_file.is_file():
+        raise UserError(f"mars: no {name_file}; it lists the images of bbox_{part}")
+    names = name_file.read_text(encoding="utf-8").split()
+    images = folder / f"bbox_{part}"
+    persons = {entry.name for entry in images.iterdir()}  # a look at every one of a million files would take minutes
+    tracklets: list[Tracklet | None] = []
+    for row, (first, last, person, camera) in enumerate(rows.tolist(), start=1):
+        if not 1 <= first <= last <= len(names):
+            raise UserError(f"{info}, row {row}: images {first} to {last}; {name_file} has 1 to {len(names)}")
+        if person == JUNK:
+            tracklets.append(None)
+            continue
+        frames = names[first - 1 : last]
+        if len({frame[:6] for frame in frames}) > 1:
+            raise UserError(f"{info}, row {row}: images {first} to {last} are of several persons or cameras")
+        if frames[0][:4] not in persons:
+            raise UserError(f"mars: {name_file} lists {frames[0]}, but there is no folder {images / frames[0][:4]}")
+        paths = tuple(images / frame[:4] / frame for frame in frames)
+        tracklets.append(Tracklet(Path(frames[0]).stem, paths, f"{person:04}", str(camera)))
+    return tracklets

@@ -1,0 +1,242 @@
+"""From tracklets to batches of uint8 clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from st_reid.data.clips import SAMPLERS
+from st_reid.data.frames import FrameReader
+from st_reid.data.sampling import Draw, IdentityBatchSampler, derived_rng
+from st_reid.data.tracklet import Tracklet, person_labels
+from st_reid.data.transforms import Transform
+from st_reid.errors import UserError
+
+
+class TrainItem(NamedTuple):
+    """A training clip, or a batch of them.
+
+    Attributes:
+        clip: uint8 (T, 3, H, W).
+        label: number of the person, from 0, in sorted order of the persons.
+        camera: number of the camera, from 0, in sorted order of the cameras.
+        tracklet: index of the tracklet.
+    """
+
+    clip: Tensor
+    label: int
+    camera: int
+    tracklet: int
+
+
+class EvalItem(NamedTuple):
+    """A clip for evaluation, or a batch of them.
+
+    Attributes:
+        clip: uint8 (T, 3, H, W).
+        tracklet: index of the tracklet.
+        weight: the clip's share in the mean over the tracklet's clips: its number of different frames.
+    """
+
+    clip: Tensor
+    tracklet: int
+    weight: float
+
+
+class ClipDataset(Dataset[TrainItem]):
+    """Training clips. An item is asked for by a :class:`~st_reid.data.sampling.Draw`, from which all else follows.
+
+    Args:
+        tracklets: of the training split.
+        sampler: name of a clip sampler; of one that yields several clips a random one is taken.
+        seq_len: frames per clip T.
+        transform: from frames to a clip.
+        seed: of the run.
+        on_bad_image: as :class:`~st_reid.data.frames.FrameReader`.
+
+    Attributes:
+        labels: number of each tracklet's person, as :func:`~st_reid.data.tracklet.person_labels`.
+        cameras: number of each tracklet's camera.
+
+    Raises:
+        UserError: an unknown sampler or ``on_bad_image``.
+    """
+
+    def __init__(
+        self,
+        tracklets: Sequence[Tracklet],
+        *,
+        sampler: str,
+        seq_len: int,
+        transform: Transform,
+        seed: int,
+        on_bad_image: str = "stop",
+    ) -> None:
+        self.tracklets = list(tracklets)
+        persons = person_labels(self.tracklets)
+        self.labels = [persons[t.person] for t in self.tracklets]
+        cameras = {camera: i for i, camera in enumerate(sorted({t.camera for t in self.tracklets}))}
+        self.cameras = [cameras[t.camera] for t in self.tracklets]
+        self.sampler = SAMPLERS.get(sampler)
+        self.seq_len = seq_len
+        self.transform = transform
+        self.seed = seed
+        self.reader = FrameReader(on_bad_image)
+
+    def __len__(self) -> int:
+        """Tracklets."""
+        return len(self.tracklets)
+
+    def __getitem__(self, draw: Draw) -> TrainItem:
+        """Make the clip of ``draw``: the same one in any process and at any time.
+
+        Raises:
+            UnreadableImage: as :class:`~st_reid.data.frames.FrameReader`.
+        """
+        epoch, number, index = draw
+        rng = derived_rng(self.seed, 1, epoch, number)
+        tracklet = self.tracklets[index]
+        clips = self.sampler(len(tracklet), self.seq_len, rng).indices
+        frames = self.reader.read(tracklet, clips[rng.integers(len(clips))])
+        return TrainItem(self.transform(frames, rng), self.labels[index], self.cameras[index], index)
+
+
+class TrackletClips(Dataset[EvalItem]):
+    """All clips of all tracklets for evaluation, a clip an item, those of one tracklet one after the other.
+
+    A tracklet of a thousand frames is thus many small items: batches of clips need the same memory whatever it holds.
+
+    Args:
+        tracklets: of any split.
+        sampler: name of a clip sampler; a random one draws the same clips in every evaluation with this ``seed``.
+        seq_len: frames per clip T.
+        transform: from frames to a clip.
+        seed: of the run.
+        on_bad_image: as :class:`~st_reid.data.frames.FrameReader`.
+
+    Raises:
+        UserError: an unknown sampler or ``on_bad_image``.
+    """
+
+    def __init__(
+        self,
+        tracklets: Sequence[Tracklet],
+        *,
+        sampler: str,
+        seq_len: int,
+        transform: Transform,
+        seed: int = 0,
+        on_bad_image: str = "stop",
+    ) -> None:
+        self.tracklets = list(tracklets)
+        self.transform = transform
+        self.seed = seed
+        self.reader = FrameReader(on_bad_image)
+        sample = SAMPLERS.get(sampler)
+        clips = [sample(len(t), seq_len, derived_rng(seed, 2, i)) for i, t in enumerate(self.tracklets)]
+        self.owners = np.repeat(np.arange(len(clips)), [len(c.indices) for c in clips])
+        self.indices = np.concatenate([c.indices for c in clips] or [np.empty((0, seq_len), int)])  # (clips, T)
+        self.weights = np.concatenate([c.weights for c in clips] or [np.empty(0)])
+
+    def __len__(self) -> int:
+        """Clips."""
+        return len(self.owners)
+
+    def __getitem__(self, number: int) -> EvalItem:
+        """Read clip ``number``.
+
+        Raises:
+            IndexError: no such clip.
+            UnreadableImage: as :class:`~st_reid.data.frames.FrameReader`.
+        """
+        owner = int(self.owners[number])
+        frames = self.reader.read(self.tracklets[owner], self.indices[number])
+        clip = self.transform(frames, derived_rng(self.seed, 3, number))
+        return EvalItem(clip, owner, float(self.weights[number]))
+
+
+def train_loader(
+    dataset: ClipDataset,
+    *,
+    persons_per_batch: int,
+    clips_per_person: int,
+    batches: int | None = None,
+    workers: int = 0,
+    device: str | torch.device = "cpu",
+) -> DataLoader:
+    """Return a loader of P x K batches, each a :class:`TrainItem` of tensors with a first axis of P*K.
+
+    Call ``loader.batch_sampler.set_epoch(epoch)`` before each pass.
+
+    Args:
+        dataset: the training clips.
+        persons_per_batch: P.
+        clips_per_person: K.
+        batches: batches per epoch; ``None`` shows every identity once.
+        workers: processes that read; with 0 the calling one does. They do not change what is read.
+        device: where batches will go; memory is pinned for CUDA.
+
+    Raises:
+        UserError: fewer identities than P.
+    """
+    batch_sampler = IdentityBatchSampler(
+        dataset.labels,
+        dataset.cameras,
+        persons_per_batch=persons_per_batch,
+        clips_per_person=clips_per_person,
+        seed=dataset.seed,
+        batches=batches,
+    )
+    return _loader(dataset, workers, device, dataset.seed, batch_sampler=batch_sampler)
+
+
+def eval_loader(
+    dataset: TrackletClips, *, batch_size: int, workers: int = 0, device: str | torch.device = "cpu"
+) -> DataLoader:
+    """Return a loader of batches of clips in order, each an :class:`EvalItem` of tensors.
+
+    Args:
+        dataset: the clips.
+        batch_size: clips per batch; one may hold clips of several tracklets.
+        workers: as :func:`train_loader`.
+        device: as :func:`train_loader`.
+    """
+    return _loader(dataset, workers, device, dataset.seed, batch_size=batch_size)
+
+
+class _Loader(DataLoader):
+    """A DataLoader in which a user's mistake reads the same whether a worker met it or not."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            # From a worker it comes with the worker's traceback as its text; the last line is "module.Class: message".
+            text = str(error)
+            if "\n" not in text:
+                raise
+            raise type(error)(text.strip().splitlines()[-1].partition(": ")[2]) from None
+
+
+def _loader(dataset: Dataset, workers: int, device: str | torch.device, seed: int, **batching: Any) -> DataLoader:
+    return _Loader(
+        dataset,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_init_worker,
+        pin_memory=torch.device(device).type == "cuda",
+        generator=torch.Generator().manual_seed(seed),  # else each pass draws from the global one
+        **batching,
+    )
+
+
+def _init_worker(worker: int) -> None:
+    # Workers are the parallelism; threads of theirs would fight over the cores.
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)

@@ -1,0 +1,65 @@
+"""The manifest reader: what it reads and what it refuses."""
+
+import pytest
+
+from st_reid.data.datasets import read_dataset
+from st_reid.data.datasets.manifest import FrameRow, read_rows, write_rows
+from st_reid.errors import UserError
+
+HEAD = "split,tracklet,path,person,camera,time\n"
+
+
+def write(folder, text):
+    (folder / "manifest.csv").write_text(text)
+    return folder
+
+
+def test_reads_tracklets_in_the_order_of_the_file(tmp_path):
+    write(tmp_path, HEAD + "train,a,x/2.jpg,7,1,5\ntrain,a,x/1.jpg,7,1,6\nquery+gallery,b,y.jpg,7,2,\n")
+    dataset = read_dataset("manifest", tmp_path)
+    (a,), (b,) = dataset.train, dataset.query
+    assert [str(p.relative_to(tmp_path)) for p in a.paths] == ["x/2.jpg", "x/1.jpg"]
+    assert (a.person, a.camera, a.time) == ("7", "1", 5.0)
+    assert b.time is None
+    assert dataset.gallery == (b,)
+
+
+def test_write_and_read_back(tmp_path):
+    rows = [
+        FrameRow("train", "t", "a/b c.jpg", "ann, of München", "north", 1234567.5),
+        FrameRow("query", "u", "c.jpg", "", "2", None),
+    ]
+    write_rows(tmp_path, rows)
+    assert list(read_rows(tmp_path)) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD, "no rows"),
+        ("split,tracklet,path\n", "column person, camera, time is missing"),
+        (HEAD + "trian,a,x.jpg,1,1,\n", "line 2: split is 'trian'"),
+        (HEAD + "train,a,../x.jpg,1,1,\n", "leaves the manifest's folder"),
+        (HEAD + "train,a,/etc/x.jpg,1,1,\n", "leaves the manifest's folder"),
+        (HEAD + "train,a,x.jpg,1,1,noon\n", "time is 'noon'"),
+        (HEAD + "train,a,x.jpg,1,,\n", "camera is empty"),
+        (HEAD + "train,a,x.jpg,1,1,\ntrain,a,y.jpg,2,1,\n", "tracklet 'a' is person '1'"),
+    ],
+)
+def test_errors(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        read_dataset("manifest", write(tmp_path, text))
+
+
+def test_missing_file_and_root(tmp_path):
+    with pytest.raises(UserError, match=f"no manifest.csv in {tmp_path}"):
+        read_dataset("manifest", tmp_path)
+    with pytest.raises(UserError, match="--root"):
+        read_dataset("manifest", None)
+
+
+def test_unknown_dataset_and_option(tmp_path):
+    with pytest.raises(UserError, match="unknown dataset 'walker'; did you mean 'walkers'"):
+        read_dataset("walker", tmp_path)
+    with pytest.raises(UserError, match="unknown option of dataset 'manifest' 'sed'"):
+        read_dataset("manifest", tmp_path, sed=1)

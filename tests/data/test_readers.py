@@ -1,0 +1,332 @@
+"""Every reader on a miniature in the real folder layout, beside torchreid's own reader of the same folder."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from st_reid.data.datasets import read_dataset
+from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.errors import UserError
+from st_reid.torchreid_compat import submodule
+
+
+def write_images(paths: list[Path]) -> None:
+    """Write small images in shuffled order, so that the file system's order is no help."""
+    for path in random.Random(0).sample(paths, len(paths)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 8)).save(path)
+
+
+def torchreids(name: str, root: Path, **options) -> dict[str, list[tuple[tuple[str, ...], int, int]]]:
+    """Return train, query and gallery of torchreid's reader: (paths, person, camera)."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints
+        readers = {
+            "mars": "Mars", "dukemtmcvidreid": "DukeMTMCVidReID", "ilidsvid": "iLIDSVID", "prid2011": "PRID2011"
+        }  # fmt: skip
+        reader = getattr(submodule("data.datasets.video"), readers[name])
+        dataset = reader(root=str(root), transform=lambda image: image, **options)
+    return {split: [item[:3] for item in getattr(dataset, split)] for split in ("train", "query", "gallery")}
+
+
+def assert_same(ours: Dataset, theirs: dict[str, list], *, ordered: bool = True) -> None:
+    """Same tracklets with the same frames, and persons and cameras that differ in their names only."""
+    for split, items in theirs.items():
+        files = tuple if ordered else frozenset
+        mine = {files(map(str, t.paths)): t for t in getattr(ours, split)}
+        other = {files(paths): (person, camera) for paths, person, camera in items}
+        assert len(mine) == len(getattr(ours, split))
+        assert set(mine) == set(other)
+        for attribute, column in (("person", 0), ("camera", 1)):
+            pairs = {(getattr(tracklet, attribute), other[key][column]) for key, tracklet in mine.items()}
+            assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})  # one to one
+
+
+def names(tracklets: tuple[Tracklet, ...]) -> list[str]:
+    return [t.name for t in tracklets]
+
+
+# MARS
+
+
+@pytest.fixture
+def mars(tmp_path):
+    """Two persons to train on; to test: persons 2 and 4 with two cameras each, junk, and a distractor."""
+    folder = tmp_path / "mars"
+    write_mars_part(folder, "train", [(1, 1, 1, 3), (1, 2, 2, 11), (3, 1, 1, 2)])
+    test = [(-1, 1, 1, 2), (0, 3, 1, 2), (2, 1, 1, 4), (2, 1, 2, 2), (2, 5, 1, 3), (4, 6, 1, 1), (4, 2, 1, 2)]
+    write_mars_part(folder, "test", test)
+    savemat(folder / "info" / "query_IDX.mat", {"query_IDX": np.array([[3, 5, 6]])})
+    return tmp_path
+
+
+def write_mars_part(folder: Path, part: str, tracklets: list[tuple[int, int, int, int]]) -> None:
+    """Write tracklets of (person, camera, number, frames)."""
+    images, rows = [], []
+    for person, camera, number, frames in tracklets:
+        label = "00-1" if person == -1 else f"{person:04}"
+        rows.append((len(images) + 1, len(images) + frames, person, camera))
+        images += [f"{label}C{camera}T{number:04}F{i:03}.jpg" for i in range(1, frames + 1)]
+    write_images([folder / f"bbox_{part}" / image[:4] / image for image in images])
+    (folder / "info").mkdir(exist_ok=True)
+    (folder / "info" / f"{part}_name.txt").write_text("\n".join(images) + "\n")
+    savemat(folder / "info" / f"tracks_{part}_info.mat", {f"track_{part}_info": np.array(rows, dtype=np.int32)})
+
+
+def test_mars_equals_torchreid_without_queries_in_the_gallery(mars):
+    ours = read_dataset("mars", mars, queries_in_gallery=False)
+    assert_same(ours, torchreids("mars", mars))
+    assert ours.notes == {"gallery": "without the queries"}
+
+
+def test_mars_gallery_holds_queries_and_distractors_but_no_junk(mars):
+    dataset = read_dataset("mars", mars)
+    assert names(dataset.query) == ["0002C1T0001F001", "0002C5T0001F001", "0004C6T0001F001"]
+    assert [(t.person, t.camera, len(t)) for t in dataset.gallery] == [
+        ("0000", "3", 2), ("0002", "1", 4), ("0002", "1", 2), ("0002", "5", 3), ("0004", "6", 1), ("0004", "2", 2)
+    ]  # fmt: skip
+    assert set(dataset.query) < set(dataset.gallery)
+    assert {t.time for t in dataset.train + dataset.gallery} == {None}
+    assert dataset.notes == {"gallery": "with the queries"}
+
+
+def test_mars_frames_are_in_order_and_exist(mars):
+    long = read_dataset("mars", mars).train[1]
+    assert [path.name[-7:-4] for path in long.paths] == [f"{i:03}" for i in range(1, 12)]
+    assert all(path.is_file() for path in long.paths)
+
+
+def test_root_may_be_the_datasets_own_folder(mars):
+    assert read_dataset("mars", mars / "mars") == read_dataset("mars", mars)
+
+
+def test_mars_errors(mars, tmp_path):
+    info = mars / "mars" / "info"
+
+    def refused(match: str, **files: np.ndarray) -> None:
+        """Expect an error after writing arrays over those of info; then put these back."""
+        kept = {stem: (info / f"{stem}.mat").read_bytes() for stem in files}
+        for stem, array in files.items():
+            savemat(info / f"{stem}.mat", {stem.replace("tracks", "track"): array})
+        with pytest.raises(UserError, match=match):
+            read_dataset("mars", mars)
+        for stem, data in kept.items():
+            (info / f"{stem}.mat").write_bytes(data)
+
+    refused(r"query_IDX.*query 8 is none of the 7", query_IDX=np.array([[1, 8]]))
+    refused(r"query 0 is none", query_IDX=np.array([[0]]))
+    refused(r"tracks_train_info.*row 1: images 1 to 99.*1 to 16", tracks_train_info=np.array([[1, 99, 1, 1]]))
+    refused(r"row 1: images 0 to 3", tracks_train_info=np.array([[0, 3, 1, 1]]))
+    refused(r"row 1: images 3 to 2", tracks_train_info=np.array([[3, 2, 1, 1]]))
+    refused(r"several persons or cameras", tracks_train_info=np.array([[1, 5, 1, 1]]))
+    refused(r"expected rows of", tracks_train_info=np.array([[1, 3, 1]]))
+    (mars / "mars" / "bbox_test" / "0004").rename(tmp_path / "elsewhere")
+    refused(r"lists 0004C6T0001F001.jpg, but there is no folder")
+    (tmp_path / "elsewhere").rename(mars / "mars" / "bbox_test" / "0004")
+    (info / "query_IDX.mat").write_bytes(b"no mat file")
+    refused(r"query_IDX.mat: cannot read")
+    (info / "tracks_train_info.mat").unlink()
+    refused(r"no .*tracks_train_info.mat")
+
+
+# DukeMTMC-VideoReID
+
+
+def write_duke(root: Path, tracklets: dict[str, list[str]]) -> Path:
+    """Write tracklets given as ``split/person/tracklet`` -> names of images."""
+    folder = root / "dukemtmc-vidreid" / "DukeMTMC-VideoReID"
+    write_images([folder / tracklet / f"{image}.jpg" for tracklet, images in tracklets.items() for image in images])
+    return root
+
+
+def duke_names(person: int, camera: int, start: int, frames: range) -> list[str]:
+    return [f"{person:04}_C{camera}_F{i:04}_X{start + i}" for i in frames]
+
+
+@pytest.fixture
+def duke(tmp_path):
+    return write_duke(
+        tmp_path,
+        {
+            "train/0001/0001": duke_names(1, 5, 207_850, range(1, 13)),
+            "train/0001/0002": duke_names(1, 2, 1000, range(1, 4)),
+            "train/0007/0003": [name.replace("_", "") for name in duke_names(7, 8, 50, range(1, 5))],
+            "query/0002/0001": duke_names(2, 1, 400, range(1, 3)),
+            "gallery/0002/0001": duke_names(2, 3, 700, range(1, 5)),
+            "gallery/0009/0001": duke_names(9, 1, 9, range(1, 2)),
+        },
+    )
+
+
+def test_duke_equals_torchreid(duke):
+    ours = read_dataset("dukemtmcvidreid", duke)
+    assert_same(ours, torchreids("dukemtmcvidreid", duke))
+    assert [(t.person, t.camera, t.time) for t in ours.train] == [
+        ("0001", "5", 207_851), ("0001", "2", 1001), ("0007", "8", 51)
+    ]  # fmt: skip
+    everything = ours.train + ours.query + ours.gallery
+    assert len(set(names(everything))) == 6
+
+
+def test_duke_loses_no_frames(tmp_path):
+    """torchreid's reader loses those of tracklets that begin later or have gaps."""
+    images = duke_names(1, 2, 9000, range(3, 15, 2))
+    root = write_duke(
+        tmp_path, {"train/0001/0001": images, "query/0002/0001": images[:1], "gallery/0002/0001": images[:1]}
+    )
+    (tracklet,) = read_dataset("dukemtmcvidreid", root).train
+    assert [path.stem for path in tracklet.paths] == images
+    assert tracklet.time == 9003
+
+
+@pytest.mark.parametrize("inside", ["dukemtmc-vidreid", "dukemtmc-vidreid/DukeMTMC-VideoReID"])
+def test_duke_root_may_be_further_inside(duke, inside):
+    assert read_dataset("dukemtmcvidreid", duke / inside) == read_dataset("dukemtmcvidreid", duke)
+
+
+def test_duke_errors(duke):
+    folder = duke / "dukemtmc-vidreid" / "DukeMTMC-VideoReID" / "train" / "0001"
+    (folder / "0009").mkdir()
+    with pytest.raises(UserError, match=r"0009 has no \.jpg images"):
+        read_dataset("dukemtmcvidreid", duke)
+    write_images([folder / "0009" / "holiday.jpg"])
+    with pytest.raises(UserError, match=r"holiday\.jpg; expected a name such as"):
+        read_dataset("dukemtmcvidreid", duke)
+    (folder / "0009" / "holiday.jpg").unlink()
+    write_images([folder / "0009" / f"{name}.jpg" for name in ("0001_C1_F0001_X1", "0001_C2_F0002_X2")])
+    with pytest.raises(UserError, match="two cameras"):
+        read_dataset("dukemtmcvidreid", duke)
+
+
+# iLIDS-VID and PRID2011
+
+
+@pytest.fixture
+def ilids(tmp_path):
+    """300 persons, as torchreid's reader wants them, with numbers that have gaps; one with ten frames and more."""
+    sequences = tmp_path / "ilids-vid" / "i-LIDS-VID" / "sequences"
+    persons = [f"person{2 * i + 1:03}" for i in range(300)]
+    for camera in ("cam1", "cam2"):
+        for person in persons:
+            folder = sequences / camera / person
+            folder.mkdir(parents=True)
+            (folder / f"{camera}_{person}_00100.png").touch()  # readers open no image
+    folder = sequences / "cam1" / persons[0]
+    for i in random.Random(0).sample(range(1, 13), 12):
+        (folder / f"cam1_{persons[0]}_{i}.png").touch()
+    rng = np.random.default_rng(0)
+    write_ilids_splits(tmp_path, np.stack([rng.permutation(300) + 1 for _ in range(10)]))
+    return tmp_path
+
+
+def write_ilids_splits(root: Path, rows: np.ndarray) -> None:
+    folder = root / "ilids-vid" / "train-test people splits"
+    folder.mkdir(exist_ok=True)
+    savemat(folder / "train_test_splits_ilidsvid.mat", {"ls_set": rows})
+
+
+@pytest.mark.parametrize("split", [0, 9])
+def test_ilids_equals_torchreid(ilids, split):
+    from_mat = read_dataset("ilidsvid", ilids, split=split)
+    theirs = torchreids("ilidsvid", ilids, split_id=split)  # writes splits.json
+    assert_same(from_mat, theirs, ordered=False)
+    assert [len(from_mat.train), len(from_mat.query), len(from_mat.gallery)] == [300, 150, 150]
+    assert (ilids / "ilids-vid" / "splits.json").is_file()
+    assert read_dataset("ilidsvid", ilids, split=split) == from_mat
+    assert from_mat.notes == {"split": f"{split} of 10"}
+
+
+def test_ilids_cameras_and_true_order(ilids):
+    dataset = read_dataset("ilidsvid", ilids)
+    assert {t.camera for t in dataset.query} == {"cam1"}
+    assert {t.camera for t in dataset.gallery} == {"cam2"}
+    assert {t.person for t in dataset.query} == {t.person for t in dataset.gallery}
+    assert not {t.person for t in dataset.query} & {t.person for t in dataset.train}
+    (long,) = [t for t in dataset.train + dataset.query if t.name == "cam1_person001"]
+    assert [int(path.stem.split("_")[-1]) for path in long.paths] == [*range(1, 13), 100]
+
+
+def test_ilids_errors(ilids, tmp_path):
+    with pytest.raises(UserError, match="split is 10; expected 0 to 9"):
+        read_dataset("ilidsvid", ilids, split=10)
+    with pytest.raises(UserError, match="split is -1"):
+        read_dataset("ilidsvid", ilids, split=-1)
+    write_ilids_splits(ilids, np.arange(1, 11)[None])
+    with pytest.raises(UserError, match="do not number the 300 persons"):
+        read_dataset("ilidsvid", ilids)
+    mat = ilids / "ilids-vid" / "train-test people splits" / "train_test_splits_ilidsvid.mat"
+    mat.write_bytes(b"no mat file")
+    with pytest.raises(UserError, match=r"train_test_splits_ilidsvid\.mat: cannot read"):
+        read_dataset("ilidsvid", ilids)
+    mat.unlink()
+    with pytest.raises(UserError, match=r"no .*train_test_splits_ilidsvid\.mat"):
+        read_dataset("ilidsvid", ilids)
+    write_ilids_splits(ilids, np.arange(1, 301)[None])
+    (ilids / "ilids-vid" / "i-LIDS-VID" / "sequences" / "cam2" / "person003").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="person003 is in one of"):
+        read_dataset("ilidsvid", ilids)
+
+
+@pytest.fixture
+def prid(tmp_path):
+    folder = tmp_path / "prid2011"
+    for camera, persons in (("cam_a", range(1, 6)), ("cam_b", range(1, 8))):
+        for person in persons:
+            images = folder / "prid_2011" / "multi_shot" / camera / f"person_{person:04}"
+            write_images([images / f"{i:04}.png" for i in range(1, 4)])
+    splits = [
+        {"train": ["person_0001", "person_0002"], "test": ["person_0003", "person_0004"]},
+        {"train": ["person_0004", "person_0003"], "test": ["person_0002", "person_0001"]},
+    ]
+    (folder / "splits_prid2011.json").write_text(json.dumps(splits))
+    return tmp_path
+
+
+@pytest.mark.parametrize("split", [0, 1])
+def test_prid_equals_torchreid(prid, split):
+    ours = read_dataset("prid2011", prid, split=split)
+    assert_same(ours, torchreids("prid2011", prid, split_id=split), ordered=False)
+    assert {t.camera for t in ours.query} == {"cam_a"}
+    assert [path.name for path in ours.gallery[0].paths] == ["0001.png", "0002.png", "0003.png"]
+    assert len(ours.train) == 4
+
+
+def test_prid_errors(prid):
+    folder = prid / "prid2011"
+    with pytest.raises(UserError, match="split is 2; expected 0 to 1"):
+        read_dataset("prid2011", prid, split=2)
+    splits = folder / "splits_prid2011.json"
+    for wrong in ('{"train": []}', "[[1, 2]]", "not json"):
+        splits.write_text(wrong)
+        with pytest.raises(UserError, match=r"splits_prid2011\.json: expected a list of splits"):
+            read_dataset("prid2011", prid)
+    splits.write_text(json.dumps([{"train": ["person_0001"], "test": ["person_0007"]}]))
+    with pytest.raises(UserError, match=r"no \.png images in .*cam_a.person_0007"):  # seen by cam_b only
+        read_dataset("prid2011", prid)
+    splits.unlink()
+    with pytest.raises(UserError, match=r"no .*splits_prid2011\.json"):
+        read_dataset("prid2011", prid)
+
+
+# All of them
+
+
+FOLDERS = {"mars": "mars", "dukemtmcvidreid": "dukemtmc-vidreid", "ilidsvid": "ilids-vid", "prid2011": "prid2011"}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_missing_folder_is_named(name, tmp_path):
+    with pytest.raises(UserError) as error:
+        read_dataset(name, tmp_path)
+    assert str(tmp_path / FOLDERS[name]) in str(error.value)
+    assert "--root" in str(error.value)
+    with pytest.raises(UserError, match=r"no folder given.*--root"):
+        read_dataset(name, None)
