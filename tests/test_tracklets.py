@@ -1,0 +1,125 @@
+"""Cutting a video: the pixels, the times, and what can be wrong."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from st_reid import tracklets
+from st_reid.data.datasets import read_dataset
+
+SIZE = (64, 96)  # height, width
+FRAMES = 12
+
+
+def picture(number):
+    """A frame with a bright square that moves right by 4 pixels a frame, from x = 8."""
+    image = np.full((*SIZE, 3), 40, np.uint8)
+    image[20:40, 8 + 4 * number : 28 + 4 * number] = (0, 0, 220)
+    return image
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "walk.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, SIZE[::-1])
+    for number in range(FRAMES):
+        writer.write(picture(number))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def tracks(tmp_path):
+    """Track 1 follows the square; track 2 is half outside on the left, for frames 3 and 4."""
+    path = tmp_path / "tracks.txt"
+    lines = [f"{f + 1},1,{8 + 4 * f},20,20,20,1,-1,-1,-1" for f in range(FRAMES)]
+    lines += [f"{f},2,-10,5,20,30,0.9,-1,-1,-1" for f in (3, 4)]
+    path.write_text("\n".join(reversed(lines)))
+    return path
+
+
+def command(video, tracks, output, *extra):
+    return ["--video", str(video), "--tracks", str(tracks), "--output", str(output), *map(str, extra)]
+
+
+def test_cuts_what_the_boxes_say(video, tracks, tmp_path):
+    (tmp_path / "who.csv").write_text("track_id,person_id,note\n1,ann,x\n2,bob,y\n")
+    tracklets.main(command(video, tracks, tmp_path / "out", "--identities", tmp_path / "who.csv", "--camera", "north"))
+    dataset = read_dataset("manifest", tmp_path / "out")
+    ann, bob = sorted(dataset.query, key=lambda t: t.person)
+    assert dataset.gallery == dataset.query
+    assert not dataset.train
+    assert (ann.person, ann.camera, ann.time, len(ann)) == ("ann", "north", 0.0, FRAMES)
+    assert (bob.person, bob.time, len(bob)) == ("bob", 2.0, 2)
+    for path in ann.paths:
+        crop = cv2.imread(str(path))
+        assert crop.shape == (20, 20, 3)
+        assert np.abs(crop.mean(axis=(0, 1)) - (0, 0, 220)).max() < 12  # all square, no background
+    assert cv2.imread(str(bob.paths[0])).shape == (30, 10, 3)  # what of the box is inside
+
+
+def test_two_videos_share_a_clock(video, tracks, tmp_path):
+    out = tmp_path / "out"
+    tracklets.main(command(video, tracks, out, "--camera", 1, "--fps", 20))
+    tracklets.main(
+        command(video, tracks, out, "--camera", 2, "--fps", 20, "--start-time", 1000, "--append", "--split", "gallery")
+    )
+    dataset = read_dataset("manifest", out)
+    assert [(t.camera, t.time) for t in dataset.gallery] == [("1", 0), ("1", 4), ("2", 1000), ("2", 1004)]
+    assert {t.camera for t in dataset.query} == {"1"}
+    assert all(p.is_file() for t in dataset.gallery for p in t.paths)
+
+
+def test_boxes_outside_are_dropped_and_counted(video, tracks, tmp_path, caplog):
+    tracks.write_text(tracks.read_text() + "\n5,3,-50,0,20,20,1\n99,1,0,0,9,9,1\n6,4,0,0,9,9,0")
+    tracklets.main(command(video, tracks, tmp_path / "out"))
+    assert "dropped 1 boxes outside of the picture" in caplog.text
+    assert f"dropped 1 boxes beyond the video's last frame, {FRAMES}" in caplog.text
+    assert {t.name for t in read_dataset("manifest", tmp_path / "out").query} == {"walk_c1_0001", "walk_c1_0002"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"video": "missing.avi"}, "no file .*missing.avi"),
+        ({"tracks": "1,2,three,4,5,6"}, "line 1: '1,2,three,4,5,6' is no box"),
+        ({"tracks": "1,1,0,0,0,5"}, "expected a frame from 1, whole numbers, and a positive size"),
+        ({"tracks": "1,1,0,0,5,5\n1,1,0,0,5,5"}, "track 1 stands in frame 1 twice"),
+        ({"tracks": ""}, "no boxes"),
+        ({"tracks": "1,1,500,500,5,5"}, "no box of .* do they belong together"),
+        ({"tracks": "1,1,500,500,5,5", "extra": ["--strict"]}, "track 1 in frame 1 is outside"),
+        ({"identities": "track_id,name\n1,ann"}, "expected track_id and person_id"),
+        ({"identities": "track_id,person_id\n1,ann"}, "no person for track 2"),
+        ({"identities": "track_id,person_id\n1,ann\n2,"}, "person_id of track 2 is empty"),
+        ({"extra": ["--split", "test"]}, "split is 'test'"),
+        ({"extra": ["--append"]}, "nothing to append to"),
+        ({"extra": ["--camera", "a/b"]}, "without slashes"),
+        ({"extra": ["--camra", "a"]}, "did you mean 'camera'"),
+        ({"not_a_video": True}, "cannot be opened as a video"),
+    ],
+)
+def test_errors_leave_nothing_behind(change, message, video, tracks, tmp_path, command_error, monkeypatch):
+    extra = change.get("extra", [])
+    if "tracks" in change:
+        tracks.write_text(change["tracks"])
+    if "identities" in change:
+        (tmp_path / "who.csv").write_text(change["identities"])
+        extra = ["--identities", tmp_path / "who.csv"]
+    if "not_a_video" in change:
+        video.write_bytes(b"not a video at all")
+    before = sorted(tmp_path.iterdir())
+    argv = command(tmp_path / change.get("video", video.name), tracks, tmp_path / "out", *extra)
+    error = command_error(tracklets.main, argv, monkeypatch)
+    assert re.search(message, error)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_existing_folder_is_not_touched(video, tracks, tmp_path, command_error, monkeypatch):
+    tracklets.main(command(video, tracks, tmp_path / "out"))
+    manifest = (tmp_path / "out" / "manifest.csv").read_text()
+    assert "exists" in command_error(tracklets.main, command(video, tracks, tmp_path / "out"), monkeypatch)
+    again = command(video, tracks, tmp_path / "out", "--append")
+    assert "has a video 'walk_c1' already" in command_error(tracklets.main, again, monkeypatch)
+    assert (tmp_path / "out" / "manifest.csv").read_text() == manifest
