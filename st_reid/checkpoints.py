@@ -1,0 +1,192 @@
+"""Reading weights from files that others wrote: nothing in them is ever executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from st_reid.errors import UserError
+
+CLASSIFIERS = ("classifier", "classifiers")
+"""Modules that depend on the identities of the training set."""
+BEHIND_THE_FEATURE_MAP = (*CLASSIFIERS, "fc")
+"""What a network has behind its feature map: torchvision and torchreid call it so."""
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a whole checkpoint onto the CPU: tensors, plain values, NumPy scalars, and nothing that is code.
+
+    Raises:
+        UserError: no such file, a damaged one, or one that holds anything else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} is no file; pass the path of a checkpoint")
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"checkpoint {path} is damaged, or holds more than tensors and plain values, which could run code; "
+            "save its state dict alone and pass that"
+        ) from error
+    except Exception as error:  # a damaged pickle or archive raises just about anything
+        raise UserError(f"checkpoint {path} cannot be read ({_first_line(error)}); is it one, and complete?") from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"checkpoint {path} holds a {type(checkpoint).__name__}; expected a dict of tensors")
+    return checkpoint
+
+
+def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint: a bare state dict, or one under ``"state_dict"``, as torchreid writes it.
+
+    The prefix ``module.``, which DataParallel leaves, is taken off.
+
+    Raises:
+        UserError: the file cannot be read, or holds no state dict.
+    """
+    checkpoint = load_checkpoint(path)
+    state_dict = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state_dict, dict) or not state_dict:
+        raise UserError(f"checkpoint {path} holds no weights; expected a state dict, bare or under 'state_dict'")
+    for name, value in state_dict.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise UserError(
+                f"checkpoint {path} is no state dict: {name!r} is a {type(value).__name__}; expected tensors, "
+                "bare or under 'state_dict'"
+            )
+    return {name.removeprefix("module."): value for name, value in state_dict.items()}
+
+
+def load_matching(
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    source: str | os.PathLike[str],
+    *,
+    optional: Collection[str] = CLASSIFIERS,
+) -> list[str]:
+    """Load ``state_dict`` into ``model``; only the modules called ``optional`` may differ or be absent.
+
+    Args:
+        model: is left as it was if anything is wrong.
+        state_dict: from :func:`load_state_dict`.
+        source: where it is from, for the messages.
+        optional: names of modules, at any depth. Their entries are loaded where name and shape match.
+
+    Returns:
+        The names, on either side, that were left out, sorted.
+
+    Raises:
+        UserError: nothing matches, or something that is not optional does not. The message counts, with an example.
+    """
+    own = model.state_dict()
+    matched = {name: value for name, value in state_dict.items() if name in own and value.shape == own[name].shape}
+    if not matched:
+        raise UserError(
+            f"{source}: none of its {len(state_dict)} entries belongs to this model "
+            f"(it has {_example(state_dict)}, expected {_example(own)}); pass a checkpoint of the same architecture"
+        )
+    left_out = sorted(name for name in own.keys() | state_dict.keys() if name not in matched)
+    required = [name for name in left_out if not set(optional) & set(name.split("."))]
+    missing = [name for name in required if name not in state_dict and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in required if name not in own]
+    reshaped = [
+        f"{name!r} is {tuple(state_dict[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in required
+        if name in own and name in state_dict
+    ]
+    complaints = [
+        f"{len(names)} {what} ({names[0]})"
+        for names, what in ((missing, "missing"), (unexpected, "unknown"), (reshaped, "of another shape"))
+        if names
+    ]
+    if complaints:
+        raise UserError(
+            f"{source} does not fit this model: {', '.join(complaints)}; pass a checkpoint of the same architecture"
+        )
+    model.load_state_dict(matched, strict=False)
+    return left_out
+
+
+def build_from_checkpoint(checkpoint: Mapping[str, Any], source: str | os.PathLike[str]) -> nn.Module:
+    """Rebuild the model of a training run's checkpoint, in evaluation mode.
+
+    Args:
+        checkpoint: from :func:`load_checkpoint`: ``model`` holds the arguments of ``st_reid.create_model``.
+        source: where it is from, for the messages.
+
+    Raises:
+        UserError: the checkpoint does not say what it is of, or its weights do not fit that.
+    """
+    from st_reid.registry import create_model
+
+    made_of = checkpoint.get("model")
+    if not isinstance(made_of, dict) or "name" not in made_of:
+        raise UserError(f"{source} does not say which model it is of; pass its name with --arch")
+    model = create_model(**made_of)
+    load_matching(model, checkpoint["state_dict"], source, optional=())
+    return model.eval()
+
+
+def load_into(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:
+    """Load a bare state dict, or a checkpoint of torchreid, into a model built for it.
+
+    Returns:
+        The names that were left out: a classifier of another size.
+
+    Raises:
+        UserError: see :func:`load_state_dict` and :func:`load_matching`.
+    """
+    state_dict = load_state_dict(path)
+    inner = getattr(model, "model", None)  # a frame-level model's own names, as torchreid writes them
+    if isinstance(inner, nn.Module) and not any(name.startswith("model.") for name in state_dict):
+        return load_matching(inner, state_dict, path)
+    return load_matching(model, state_dict, path)
+
+
+def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint whole or not at all: to a file beside it, which then takes its name."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with open(partial, "wb") as f:
+            torch.save(dict(checkpoint), f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:
+    """Load a checkpoint into a network of which only the part up to the feature map has to match.
+
+    Returns:
+        The names that were left out: classifiers, and layers called ``fc``, which are absent or of another size.
+
+    Raises:
+        UserError: see :func:`load_state_dict` and :func:`load_matching`.
+    """
+    return load_matching(model, load_state_dict(path), path, optional=BEHIND_THE_FEATURE_MAP)
+
+
+def _numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    # torchreid's engine stores the rank-1 rate as a NumPy scalar. NumPy 1 and 2 name its constructor differently.
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = {type(np.dtype(code)) for code in "?bhilqBHILQefd"}
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [*((scalar, name) for name in names), np.dtype, *kinds]  # type: ignore[list-item]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _example(state_dict: Mapping[str, Tensor]) -> str:
+    return repr(next(iter(state_dict), None))

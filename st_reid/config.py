@@ -1,0 +1,222 @@
+"""Every setting of the command lines, with its default: the one place where defaults live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass
+class ModelConfig:
+    """The model beyond its name.
+
+    Attributes:
+        loss: softmax for cross entropy alone, triplet to add the triplet loss.
+        pretrained: true for a backbone with ImageNet's weights, which are downloaded; false for random ones; or the
+            path of a checkpoint.
+        options: the model's own options, such as {zero_init_residual, true}.
+    """
+
+    loss: Literal["softmax", "triplet"] = "triplet"
+    pretrained: bool | str = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ReadConfig:
+    """How a dataset is read.
+
+    Attributes:
+        options: the dataset reader's own options, such as {queries_in_gallery, false}.
+        workers: processes that read images; 0 reads in the main one.
+        on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    workers: int = 2
+    on_bad_image: Literal["stop", "skip"] = "stop"
+
+
+@dataclass
+class DataConfig(ReadConfig):
+    """How a dataset is read, and which training clips are drawn.
+
+    Attributes:
+        options: the dataset reader's own options, such as {queries_in_gallery, false}.
+        workers: processes that read images; 0 reads in the main one.
+        on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
+        sampler: how a training clip is drawn from its tracklet.
+        persons: identities in a training batch, P.
+        clips: clips of each, K.
+        batches: batches an epoch; null for each identity once.
+        crop: probability that a training clip is cropped.
+        flip: probability that it is mirrored.
+        erase: probability that a rectangle of it is erased.
+        jitter: strength of a random change of its colours.
+    """
+
+    sampler: str = "random_interval"
+    persons: int = 8
+    clips: int = 4
+    batches: int | None = None
+    crop: float = 0.5
+    flip: float = 0.5
+    erase: float = 0.5
+    jitter: float = 0.0
+
+
+@dataclass
+class OptimConfig:
+    """How the weights are changed.
+
+    Attributes:
+        lr: Adam's learning rate after the warm-up.
+        weight_decay: Adam's L2 penalty.
+        warmup_epochs: linear warm-up from a hundredth of lr.
+        schedule: multiply by gamma at the milestones, or follow a cosine to zero.
+        milestones: epochs of the steps.
+        gamma: factor of a step.
+        label_smoothing: of the cross entropy.
+        margin: of the triplet loss.
+        triplet_weight: of the triplet loss beside the cross entropy.
+    """
+
+    lr: float = 3.5e-4
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 10
+    schedule: Literal["steps", "cosine"] = "steps"
+    milestones: list[float] = field(default_factory=lambda: [70, 140, 210, 310, 410])
+    gamma: float = 0.3
+    label_smoothing: float = 0.1
+    margin: float = 0.3
+    triplet_weight: float = 1.0
+
+
+@dataclass
+class EvalConfig:
+    """How features are extracted and ranked.
+
+    Attributes:
+        sampler: which clips of a tracklet are averaged; all for every frame.
+        batch: clips in a batch.
+        junk: gallery items left out for a query, same_camera (of its person and camera) or same_tracklet (itself);
+            auto takes same_camera where the gallery has two cameras or more.
+        ap: step for average precision as torchreid's, trapezoid for ST-ReID's protocol.
+        sheet_queries: queries on the contact sheet.
+    """
+
+    sampler: str = "all"
+    batch: int = 16
+    junk: Literal["auto", "same_camera", "same_tracklet"] = "auto"
+    ap: Literal["step", "trapezoid"] = "step"
+    sheet_queries: int = 10
+
+
+@dataclass
+class TrainConfig:
+    """Train a model, evaluate it, and write the run's folder.
+
+    Attributes:
+        arch: the model's name.
+        sources: the dataset's name.
+        targets: another dataset to test on; null for the one trained on.
+        root: the folder that holds the dataset's folder, or that folder itself; walkers needs none.
+        output: the run's folder; null for runs/ARCH-SOURCES-seedSEED.
+        resume: go on with the run in this folder, or from this checkpoint; its configuration holds.
+        epochs: passes over the training identities.
+        seed: of every random number.
+        height: input height in pixels.
+        width: input width in pixels.
+        seq_len: frames in a clip.
+        device: auto, cpu, cuda, cuda:1, ...
+        precision: float32, bfloat16, or auto for bfloat16 where the device computes in it.
+        val_identities: training identities kept for choosing the best epoch; null for a tenth of them.
+        validate_every: epochs between validations.
+        baselines: also measure a colour histogram and the untrained model.
+        model: the model beyond its name.
+        data: how the dataset is read, and which training clips are drawn.
+        optim: how the weights are changed.
+        eval: how features are extracted and ranked.
+    """
+
+    arch: str = "psta"
+    sources: str = "walkers"
+    targets: str | None = None
+    root: str | None = None
+    output: str | None = None
+    resume: str | None = None
+    epochs: int = 500
+    seed: int = 0
+    height: int = 256
+    width: int = 128
+    seq_len: int = 8
+    device: str = "auto"
+    precision: Precision = "auto"
+    val_identities: int | None = None
+    validate_every: int = 10
+    baselines: bool = True
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+@dataclass
+class EvaluateConfig:
+    """Evaluate a checkpoint, or a bare state dict of a named model, on a dataset's query and gallery.
+
+    Attributes:
+        weights: a checkpoint of a training run; or, with arch, a state dict or a checkpoint of torchreid.
+        sources: the dataset's name.
+        root: the folder that holds the dataset's folder, or that folder itself; walkers needs none.
+        output: the folder for report.json and pictures; null for runs/evaluate-ARCH-SOURCES.
+        arch: the model's name, where the weights do not say it.
+        height: input height in pixels; null for what the checkpoint was trained with, or 256.
+        width: input width in pixels; null for what the checkpoint was trained with, or 128.
+        seq_len: frames in a clip; null for what the checkpoint was trained with, or 8.
+        device: auto, cpu, cuda, cuda:1, ...
+        precision: float32, bfloat16, or auto for bfloat16 where the device computes in it.
+        seed: of samplers that draw.
+        baselines: also measure a colour histogram.
+        options: the model's own options, with arch.
+        data: how the dataset is read.
+        eval: how features are extracted and ranked.
+    """
+
+    weights: str
+    sources: str = "walkers"
+    root: str | None = None
+    output: str | None = None
+    arch: str | None = None
+    height: int | None = None
+    width: int | None = None
+    seq_len: int | None = None
+    device: str = "auto"
+    precision: Precision = "float32"
+    seed: int = 0
+    baselines: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    data: ReadConfig = field(default_factory=ReadConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
+    # Small enough for two cores and minutes, and from scratch: the drawings need no ImageNet.
+    "walkers": {
+        "epochs": 12,
+        "height": 64,
+        "width": 32,
+        "validate_every": 3,
+        "model.pretrained": False,
+        "model.options": {"zero_init_residual": True},
+        "data.persons": 4,
+        "data.clips": 4,
+        "optim.lr": 1e-3,
+        "optim.warmup_epochs": 1,
+        "optim.schedule": "cosine",
+        "eval.batch": 32,
+    },
+}
+"""What ``train`` takes by default where a dataset wants something else than the published recipe of PSTA on MARS."""

@@ -1,0 +1,272 @@
+"""The steps of a run: train an epoch, extract features, rank them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from st_reid.config import EvalConfig, ReadConfig
+from st_reid.data.loader import TrackletClips, eval_loader
+from st_reid.data.tracklet import Tracklet
+from st_reid.data.transforms import TestTransform, to_float
+from st_reid.errors import UserError
+from st_reid.retrieval import RankingResult, cosine_distance, evaluate_rank
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a model runs and in which precision.
+
+    Attributes:
+        device: of the model and its input.
+        dtype: of the autocast; ``torch.float32`` for none.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def choose(cls, device: str = "auto", precision: str = "auto") -> Compute:
+        """Resolve ``auto``: a GPU where there is one, bfloat16 where the device computes in it.
+
+        Raises:
+            UserError: a device that is not there.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            chosen = torch.device(device)
+            torch.empty(0, device=chosen)
+        except (RuntimeError, AssertionError) as error:
+            line = str(error).splitlines()[0]
+            raise UserError(f"device {device!r} cannot be used ({line}); pass auto, cpu or cuda") from error
+        bfloat16 = precision == "bfloat16" or (precision == "auto" and _has_bfloat16(chosen))
+        return cls(chosen, torch.bfloat16 if bfloat16 else torch.float32)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the model is called."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a model to the device, its convolutions in the layout that is fastest there."""
+        return model.to(self.device).to(memory_format=torch.channels_last)
+
+    def synchronize(self) -> None:
+        """Wait until everything asked for is done, before a clock is read."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def train_one_epoch(
+    model: nn.Module,
+    loader: DataLoader,
+    loss_function: Callable[[Any, Tensor], dict[str, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    compute: Compute,
+    description: str = "",
+) -> dict[str, float]:
+    """Take one optimisation step a batch.
+
+    Returns:
+        Means over the batches: ``loss`` and its parts, ``accuracy`` (of the last level's logits), ``lr`` at the end,
+        ``data_seconds`` waited for clips, ``seconds`` in all, and ``clips_per_second``.
+
+    Raises:
+        UserError: a loss that is not finite; no step is taken with it.
+    """
+    model.train()
+    sums: dict[str, float] = defaultdict(float)
+    clips_seen = 0
+    waited = 0.0
+    start = waiting = time.perf_counter()
+    with tqdm(loader, desc=description, unit="batch", leave=False, disable=None) as progress:
+        for clips, labels, _, _ in progress:
+            waited += time.perf_counter() - waiting
+            clips = clips.to(compute.device, non_blocking=True)
+            labels = labels.to(compute.device, non_blocking=True)
+            with compute.autocast():
+                output = model(to_float(clips))
+            losses = loss_function(output, labels)
+            value = losses["total"].item()
+            if not np.isfinite(value):
+                raise UserError(f"the loss is {value} at learning rate {optimizer.param_groups[0]['lr']:.2g}; lower it")
+            optimizer.zero_grad(set_to_none=True)
+            losses["total"].backward()
+            optimizer.step()
+            scheduler.step()
+            for name, part in losses.items():
+                sums["loss" if name == "total" else name] += part.item()
+            sums["accuracy"] += _accuracy(output, labels)
+            clips_seen += len(clips)
+            progress.set_postfix(loss=f"{value:.3f}")
+            waiting = time.perf_counter()
+    compute.synchronize()
+    seconds = time.perf_counter() - start
+    return {
+        **{name: total / len(loader) for name, total in sums.items()},
+        "lr": optimizer.param_groups[0]["lr"],
+        "data_seconds": waited,
+        "seconds": seconds,
+        "clips_per_second": clips_seen / seconds,
+    }
+
+
+def _accuracy(output: Any, labels: Tensor) -> float:
+    logits = output[0] if isinstance(output, tuple) else output
+    last = logits if isinstance(logits, Tensor) else logits[-1]
+    return (last.argmax(dim=1) == labels).float().mean().item()
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Makes the evaluation clips of tracklets.
+
+    Attributes:
+        height: in pixels.
+        width: in pixels.
+        seq_len: frames in a clip.
+        seed: of samplers that draw.
+        read: workers and what to do with a bad image.
+        eval: the sampler and the batch size.
+    """
+
+    height: int
+    width: int
+    seq_len: int
+    seed: int
+    read: ReadConfig
+    eval: EvalConfig
+
+    def loader(self, tracklets: Sequence[Tracklet], uses_time: bool, compute: Compute) -> DataLoader:
+        """Return a loader of all clips of ``tracklets`` in order.
+
+        For a model that does not use time, ``all`` makes clips of one frame: then nothing is padded, and the mean over
+        clips is the exact mean over frames.
+        """
+        single = self.eval.sampler == "all" and not uses_time
+        clips = TrackletClips(
+            tracklets,
+            sampler=self.eval.sampler,
+            seq_len=1 if single else self.seq_len,
+            transform=TestTransform(self.height, self.width),
+            seed=self.seed,
+            on_bad_image=self.read.on_bad_image,
+        )
+        batch = self.eval.batch * (self.seq_len if single else 1)
+        return eval_loader(clips, batch_size=batch, workers=self.read.workers, device=compute.device)
+
+
+@torch.inference_mode()
+def extract_features(
+    model: nn.Module, tracklets: Sequence[Tracklet], reader: ClipReader, compute: Compute, description: str = "features"
+) -> NDArray[np.float32]:
+    """Return a feature a tracklet, (N, D): the mean over its clips, weighted by their real frames."""
+    model.eval()
+    loader = reader.loader(tracklets, getattr(model, "uses_time", True), compute)
+    sums: Tensor | None = None
+    weights = torch.zeros(len(tracklets), 1, dtype=torch.float64)
+    for clips, owners, weight in tqdm(loader, desc=description, unit="batch", leave=False, disable=None):
+        with compute.autocast():
+            features = model(to_float(clips.to(compute.device, non_blocking=True)))
+        features = features.double().cpu()  # (clips, D); sums in float64 do not depend on the batch size
+        if sums is None:
+            sums = torch.zeros(len(tracklets), features.shape[1], dtype=torch.float64)
+        weight = weight.double()[:, None]
+        sums.index_add_(0, owners, features * weight)
+        weights.index_add_(0, owners, weight)
+    if sums is None:
+        raise UserError("no tracklets to extract features of")
+    return (sums / weights).float().numpy()
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Query and gallery, encoded once, so that features of any kind can be ranked.
+
+    Attributes:
+        query: the tracklets to look for.
+        gallery: the tracklets to look in.
+        junk: ``same_camera`` or ``same_tracklet``: what is left out of the gallery for a query, among its person.
+        ap: ``step`` or ``trapezoid``.
+    """
+
+    query: tuple[Tracklet, ...]
+    gallery: tuple[Tracklet, ...]
+    junk: str
+    ap: str
+
+    @classmethod
+    def of(cls, query: Sequence[Tracklet], gallery: Sequence[Tracklet], config: EvalConfig) -> Retrieval:
+        """Resolve the junk rule ``auto`` and check that there is something to rank.
+
+        Raises:
+            UserError: an empty query or gallery, or persons that are not known.
+        """
+        if not query or not gallery:
+            raise UserError(
+                f"{len(query)} query and {len(gallery)} gallery tracklets; evaluation needs both: "
+                "check the dataset's splits"
+            )
+        unknown = sum(not t.person for t in (*query, *gallery))
+        if unknown:
+            raise UserError(
+                f"{unknown} tracklets have no person, so there is nothing to evaluate; "
+                "name the persons, for example with --identities of st_reid.tracklets"
+            )
+        junk = config.junk
+        if junk == "auto":
+            junk = "same_camera" if len({t.camera for t in gallery}) > 1 else "same_tracklet"
+        return cls(tuple(query), tuple(gallery), junk, config.ap)
+
+    def views(self) -> tuple[list[str], list[str]]:
+        """Return for query and gallery what must differ from the query's for an item of its person to count."""
+        key = "camera" if self.junk == "same_camera" else "name"
+        return [getattr(t, key) for t in self.query], [getattr(t, key) for t in self.gallery]
+
+    @property
+    def tracklets(self) -> list[Tracklet]:
+        """Every tracklet once: those of the query first."""
+        return list(dict.fromkeys((*self.query, *self.gallery)))
+
+    def distances(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return cosine distances (Q, G) from features of :attr:`tracklets`, (N, D)."""
+        row = {tracklet: i for i, tracklet in enumerate(self.tracklets)}
+        return cosine_distance(features[[row[t] for t in self.query]], features[[row[t] for t in self.gallery]])
+
+    def rank(self, distances: NDArray[np.floating]) -> RankingResult:
+        """Evaluate distances (Q, G) under the chosen protocol."""
+        persons = [t.person for t in self.query], [t.person for t in self.gallery]
+        return evaluate_rank(distances, *persons, *self.views(), ap=self.ap)
+
+    def describe(self) -> dict[str, str]:
+        """Return the protocol in words, for the report."""
+        left_out = {
+            "same_camera": "gallery tracklets of the query's person and camera are left out",
+            "same_tracklet": "the query's own tracklet is left out",
+        }
+        ap = {
+            "step": "step AP, means over queries with a match",
+            "trapezoid": "trapezoidal AP, CMC and mAP divided by all queries",
+        }
+        return {"junk": f"{self.junk}: {left_out[self.junk]}", "ap": f"{self.ap}: {ap[self.ap]}"}

@@ -1,0 +1,88 @@
+"""``python -m st_reid.evaluate``: the figures of a checkpoint on a dataset."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+
+from st_reid import cli
+from st_reid.config import EvaluateConfig
+from st_reid.errors import UserError
+
+NAME = "python -m st_reid.evaluate"
+logger = logging.getLogger(__name__)
+
+
+def main(argv: list[str]) -> None:
+    """Parse and run the command."""
+    config = cli.parse(EvaluateConfig, argv, NAME)
+    evaluate(config)
+
+
+def evaluate(config: EvaluateConfig) -> Path:
+    """Evaluate a checkpoint and return the folder with its report and pictures; nothing is left where it fails.
+
+    Raises:
+        UserError: weights or a dataset that cannot be read or do not fit, or a folder in the way.
+    """
+    from st_reid import report
+    from st_reid.data.datasets import read_dataset
+    from st_reid.engine import ClipReader, Compute, Retrieval, extract_features
+
+    compute = Compute.choose(config.device, config.precision)
+    model, made_of = _load(config)
+    output = Path(config.output or f"runs/evaluate-{made_of['name']}-{config.sources}")
+    if output.exists():
+        raise UserError(f"{output} exists; pass another --output")
+    dataset = read_dataset(config.sources, config.root, **config.data.options)
+    retrieval = Retrieval.of(dataset.query, dataset.gallery, config.eval)
+    reader = ClipReader(made_of["height"], made_of["width"], made_of["seq_len"], config.seed, config.data, config.eval)
+    logger.info("%s: %d queries, %d gallery tracklets", dataset.name, len(retrieval.query), len(retrieval.gallery))
+
+    start = time.perf_counter()
+    features = extract_features(compute.place(model), retrieval.tracklets, reader, compute)
+    distances = retrieval.distances(features)
+    rankings = {"appearance": retrieval.rank(distances)}
+    seconds = time.perf_counter() - start
+    if config.baselines:
+        rankings["color_histogram"] = report.rank_color_histogram(retrieval, config.data)
+
+    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        report.write_config(config, partial)
+        content = report.assemble(made_of["name"], dataset, retrieval, reader, compute, rankings)
+        report.write_json({**content, "eval_seconds": round(seconds, 2)}, partial / "report.json")
+        curves = {name: result.cmc for name, result in rankings.items()}
+        report.draw(retrieval, distances, curves, partial / "plots", config.eval.sheet_queries)
+        os.rename(partial, output)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    report.announce(dataset.name, content, output)
+    return output
+
+
+def _load(config: EvaluateConfig) -> tuple:
+    """Return the model and the arguments of ``create_model`` that it was made of."""
+    from st_reid.checkpoints import build_from_checkpoint, load_checkpoint, load_into
+    from st_reid.registry import create_model
+
+    chosen = {k: v for k in ("height", "width", "seq_len") if (v := getattr(config, k)) is not None}
+    if config.arch is None:
+        checkpoint = load_checkpoint(config.weights)
+        model = build_from_checkpoint(checkpoint, config.weights)
+        return model, {**checkpoint["model"], **chosen}
+    made_of = {"height": 256, "width": 128, "seq_len": 8, **chosen}
+    model = create_model(config.arch, 1, pretrained=False, **made_of, **config.options)
+    left_out = load_into(model, config.weights)
+    if left_out:
+        logger.info("%s: left out %s", config.weights, ", ".join(left_out))
+    return model, {"name": config.arch, **made_of}
+
+
+if __name__ == "__main__":
+    cli.run(main, NAME)

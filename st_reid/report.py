@@ -1,0 +1,165 @@
+"""What a run leaves to be read: report.json, and the lines that say the same."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from st_reid import plots
+from st_reid.baselines import color_histogram
+from st_reid.config import ReadConfig
+from st_reid.data.frames import FrameReader
+from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.data.transforms import resize_clip
+from st_reid.engine import ClipReader, Compute, Retrieval
+from st_reid.retrieval import RankingResult
+
+logger = logging.getLogger(__name__)
+RANKS = (1, 5, 10)
+
+
+def figures(result: RankingResult) -> dict[str, Any]:
+    """Return a ranking's figures, 0 to 1, with the 95 % bootstrap intervals of ``rank1`` and ``mAP``."""
+    return {
+        **{f"rank{k}": round(float(result.cmc[k - 1]), 6) for k in RANKS},
+        "mAP": round(result.mAP, 6),
+        "mINP": round(result.mINP, 6),
+        "num_valid": result.num_valid,
+        "interval95": {k: [round(v, 4) for v in bounds] for k, bounds in result.interval().items()},
+    }
+
+
+def lines(name: str, row: Mapping[str, Any]) -> list[str]:
+    """Return a ranking's figures as torchreid prints them."""
+    ranks = [f"Rank-{k:<3}: {row[f'rank{k}']:.1%}" for k in RANKS]
+    low, high = row["interval95"]["mAP"]
+    return [f"** {name} **", f"mAP: {row['mAP']:.1%}  (95% interval {low:.1%} to {high:.1%})", *ranks]
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a table with a line a ranking."""
+    width = max(len(name) for name in rows)
+    head = f"{'':{width}}  " + "  ".join(f"{name:>7}" for name in ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP"))
+    return [
+        head,
+        *(
+            f"{name:{width}}  " + "  ".join(f"{row[k]:7.1%}" for k in ("rank1", "rank5", "rank10", "mAP", "mINP"))
+            for name, row in rows.items()
+        ),
+    ]
+
+
+def environment(compute: Compute) -> dict[str, Any]:
+    """Return what a figure depends on beside the code: versions, processor, device, threads, precision."""
+    versions = {}
+    for package in ("st_reid", "torch", "torchvision", "torchreid", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else str(compute.device),
+        "threads": torch.get_num_threads(),
+        "precision": str(compute.dtype).removeprefix("torch."),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            return next(line.partition(":")[2].strip() for line in f if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write JSON whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def write_config(config: Any, folder: Path) -> None:
+    """Write the resolved configuration as ``config.yaml``, which ``--config`` reads back."""
+    text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+
+
+def assemble(
+    arch: str,
+    dataset: Dataset,
+    retrieval: Retrieval,
+    reader: ClipReader,
+    compute: Compute,
+    rankings: Mapping[str, RankingResult],
+) -> dict[str, Any]:
+    """Return the content of ``report.json``, times aside."""
+    return {
+        "arch": arch,
+        "dataset": dataset.name,
+        "protocol": {
+            **retrieval.describe(),
+            "frames": f"clips of {reader.seq_len} at {reader.height} x {reader.width}, sampler {reader.eval.sampler}",
+            **dataset.notes,
+        },
+        **{name: figures(result) for name, result in rankings.items()},
+        "num_query": len(retrieval.query),
+        "num_gallery": len(retrieval.gallery),
+        "environment": environment(compute),
+    }
+
+
+def rank_color_histogram(retrieval: Retrieval, read: ReadConfig) -> RankingResult:
+    """Rank by colour histograms of all frames, the baseline that learns nothing."""
+    frames = FrameReader(read.on_bad_image)
+
+    def histogram(tracklet: Tracklet) -> np.ndarray:
+        clip = resize_clip(frames.read(tracklet, range(len(tracklet))), 128, 64)
+        return color_histogram(clip.permute(0, 2, 3, 1).numpy())
+
+    features = np.stack(
+        [histogram(t) for t in tqdm(retrieval.tracklets, desc="colour histogram", leave=False, disable=None)]
+    )
+    return retrieval.rank(retrieval.distances(features))
+
+
+def draw(
+    retrieval: Retrieval,
+    distances: NDArray[np.floating],
+    curves: Mapping[str, NDArray[np.float64]],
+    folder: Path,
+    sheet_queries: int,
+) -> None:
+    """Draw the CMC curves and the contact sheet into ``folder``."""
+    folder.mkdir(exist_ok=True)
+    plots.cmc_curves({name.replace("_", " "): cmc for name, cmc in curves.items()}, folder / "cmc.png")
+    plots.contact_sheet(retrieval, distances, folder / "contact_sheet.png", queries=sheet_queries)
+
+
+def announce(dataset: str, content: Mapping[str, Any], folder: Path) -> None:
+    """Log the figures, and where the rest of them is."""
+    for line in lines(f"{dataset}: {content['num_query']} queries", content["appearance"]):
+        logger.info(line)
+    rows = {name: row for name, row in content.items() if isinstance(row, dict) and "rank1" in row}
+    if len(rows) > 1:
+        for line in table(rows):
+            logger.info(line)
+    logger.info("report:   %s", folder / "report.json")
+    logger.info("pictures: %s", ", ".join(str(p) for p in sorted((folder / "plots").glob("*.png"))))

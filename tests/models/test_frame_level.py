@@ -1,0 +1,56 @@
+"""torchreid's models as clip models."""
+
+import pytest
+import torch
+
+from st_reid import create_model, list_models
+from st_reid.errors import UserError
+from st_reid.torchreid_compat import model_factory
+
+SMALL = {"height": 64, "width": 32}
+
+
+def test_every_torchreid_model_is_a_clip_model():
+    assert set(model_factory()) >= {"osnet_x1_0", "resnet50", "hacnn"}
+    assert set(list_models()) >= set(model_factory())
+
+
+@pytest.mark.parametrize("loss", ["softmax", "triplet"])
+def test_feature_and_logits_are_means_over_frames(loss):
+    model = create_model("osnet_x0_25", 5, loss=loss, **SMALL)
+    clips = torch.randn(2, 3, 3, 64, 32)
+    frames = [clips[:, t] for t in range(3)]
+    model.eval()
+    with torch.inference_mode():
+        expected = torch.stack([model.model(frame) for frame in frames]).mean(0)
+        torch.testing.assert_close(model(clips), expected, rtol=1e-4, atol=1e-5)
+        assert model(clips).shape == (2, model.feature_dim)
+        torch.testing.assert_close(model(clips[:, :1]), model(clips[:, 0]), rtol=1e-4, atol=1e-5)
+    output = model.train()(clips)
+    logits = output if loss == "softmax" else output[0]
+    assert logits.shape == (2, 5)
+    assert loss == "softmax" or output[1].shape == (2, model.feature_dim)
+
+
+def test_a_model_that_returns_lists():
+    model = create_model("pcb_p4", 5, **SMALL)
+    assert [tuple(logits.shape) for logits in model(torch.randn(2, 2, 3, 64, 32))] == [(2, 5)] * 4
+    assert model.feature_dim == model.eval()(torch.randn(1, 2, 3, 64, 32)).shape[1]
+
+
+def test_an_input_size_that_a_model_cannot_take():
+    with pytest.raises(UserError, match="hacnn cannot take frames of 128 x 128"):
+        create_model("hacnn", 5, height=128, width=128)
+
+
+def test_pretrained_backbone_from_a_file(tmp_path):
+    theirs = model_factory()["osnet_x0_25"](num_classes=3, pretrained=False)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in theirs.state_dict().items()}}, tmp_path / "weights.pth")
+    ours = create_model("osnet_x0_25", 7, pretrained=str(tmp_path / "weights.pth"), **SMALL)
+    torch.testing.assert_close(ours.model.conv1.conv.weight, theirs.conv1.conv.weight)
+    assert ours.model.classifier.weight.shape[0] == 7
+
+
+def test_wrong_rank():
+    with pytest.raises(ValueError, match="expected"):
+        create_model("osnet_x0_25", 2, **SMALL)(torch.zeros(3, 64, 32))

@@ -1,0 +1,267 @@
+"""Whole runs on six persons who differ in colour: train, resume, evaluate, and everything that can be wrong."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import st_reid
+from st_reid import evaluate, train
+from st_reid.config import OptimConfig
+from st_reid.data.datasets import read_dataset
+from st_reid.data.tracklet import Tracklet
+from st_reid.errors import UserError
+from st_reid.training import learning_rate_factor, split_validation
+
+TINY = {
+    "--arch": "psta_resnet18",
+    "--sources": "manifest",
+    "--height": 64,
+    "--width": 32,
+    "--seq-len": 4,
+    "--epochs": 2,
+    "--device": "cpu",
+    "--precision": "float32",
+    "--validate-every": 1,
+    "--val-identities": 2,
+    "--model.pretrained": "false",
+    "--model.options": "{dim: 32, zero_init_residual: true}",
+    "--data.persons": 3,
+    "--data.clips": 2,
+    "--data.workers": 0,
+    "--data.batches": 2,
+    "--optim.lr": 1e-3,
+    "--optim.warmup_epochs": 1,
+}
+
+
+def arguments(root, output, **changes):
+    settings = TINY | {"--root": root, "--output": output} | {f"--{k}": v for k, v in changes.items()}
+    return [str(a) for pair in settings.items() for a in pair]
+
+
+@pytest.fixture(scope="module")
+def run(dataset_folder, tmp_path_factory):
+    """A finished run of two epochs. Read only."""
+    output = tmp_path_factory.mktemp("runs") / "run"
+    train.main(arguments(dataset_folder, output))
+    return output
+
+
+def report(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+def timeless(content):
+    return {key: value for key, value in content.items() if not key.endswith("_seconds")}
+
+
+def test_the_run_folder_holds_what_is_promised(run):
+    files = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
+    assert {
+        "config.yaml",
+        "metrics.jsonl",
+        "report.json",
+        "checkpoints/last.pth",
+        "checkpoints/best.pth",
+        "plots/cmc.png",
+        "plots/contact_sheet.png",
+        "plots/training.png",
+    } <= files
+    assert any("tfevents" in f for f in files)
+    assert not [f for f in files if "partial" in f]
+    content = report(run)
+    assert content["arch"] == "psta_resnet18"
+    assert (content["num_query"], content["num_gallery"]) == (6, 12)
+    for key in ("untrained", "color_histogram", "appearance"):
+        assert set(content[key]) >= {"rank1", "rank5", "rank10", "mAP"}
+        assert 0 <= content[key]["mAP"] <= 1
+    assert content["protocol"]["junk"].startswith("same_camera")
+    assert "validation identities" in content["best"]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_colours_are_told_apart_by_a_histogram(run):
+    assert report(run)["color_histogram"]["rank1"] == 1
+
+
+def test_two_runs_with_one_seed_agree_and_workers_do_not_matter(run, dataset_folder, tmp_path):
+    train.main(arguments(dataset_folder, tmp_path / "again", **{"data.workers": 2}))
+    assert timeless(report(tmp_path / "again")) == timeless(report(run))
+
+
+def test_another_seed_gives_another_run(run, dataset_folder, tmp_path):
+    train.main(arguments(dataset_folder, tmp_path / "other", seed=1, baselines="false"))
+    losses = [(p / "metrics.jsonl").read_text().split('"loss": ')[1][:12] for p in (run, tmp_path / "other")]
+    assert losses[0] != losses[1]
+    assert "untrained" not in report(tmp_path / "other")
+
+
+def test_a_resumed_run_ends_as_the_undisturbed_one(run, dataset_folder, tmp_path):
+    half = tmp_path / "half"
+    train.main(arguments(dataset_folder, half, epochs=1, **{"optim.schedule": "steps"}))
+    train.main(["--resume", str(half), "--epochs", "2"])
+    assert timeless(report(half)) == timeless(report(run))
+    a, b = (torch.load(f / "checkpoints/last.pth", weights_only=True)["state_dict"] for f in (half, run))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_load_model_gives_the_reported_model(run, dataset_folder, tmp_path):
+    model = st_reid.load_model(run / "checkpoints" / "best.pth")
+    assert not model.training
+    assert model(torch.zeros(1, 4, 3, 64, 32)).shape == (1, model.feature_dim)
+    evaluate.main(
+        ["--weights", str(run / "checkpoints/best.pth"), "--sources", "manifest", "--root", str(dataset_folder),
+         "--output", str(tmp_path / "eval"), "--data.workers", "0", "--baselines"]
+    )  # fmt: skip
+    content, trained = report(tmp_path / "eval"), report(run)
+    assert content["appearance"] == trained["appearance"]
+    assert content["color_histogram"] == trained["color_histogram"]
+    assert content["protocol"] == trained["protocol"]
+    assert (tmp_path / "eval/plots/contact_sheet.png").exists()
+
+
+def test_a_checkpoint_holds_no_code_and_torchreids_keys(run):
+    checkpoint = torch.load(run / "checkpoints" / "last.pth", weights_only=True)
+    assert {"state_dict", "epoch", "rank1", "optimizer", "scheduler"} <= set(checkpoint)
+    assert type(checkpoint["rank1"]) is float
+
+
+def test_a_torchreid_checkpoint_is_evaluated_without_its_classifier(dataset_folder, tmp_path, caplog):
+    from st_reid.torchreid_compat import model_factory
+
+    model = model_factory()["osnet_x0_25"](num_classes=33, pretrained=False)
+    torch.save({"state_dict": model.state_dict(), "epoch": 1, "rank1": np.float64(0.5)}, tmp_path / "w.pth")
+    caplog.set_level("INFO")
+    evaluate.main(
+        ["--arch", "osnet_x0_25", "--weights", str(tmp_path / "w.pth"), "--sources", "manifest", "--height", "64",
+         "--width", "32", "--root", str(dataset_folder), "--output", str(tmp_path / "eval"), "--data.workers", "0"]
+    )  # fmt: skip
+    assert "left out classifier.bias, classifier.weight" in caplog.text
+    assert report(tmp_path / "eval")["appearance"]["num_valid"] == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arch": "PSTA"}, "unknown model"),
+        ({"arch": "psta_resnet5"}, "unknown model 'psta_resnet5'; did you mean .*'psta_resnet50'"),
+        ({"data.sampler": "random_intervals"}, "unknown sampler .* did you mean 'random_interval'"),
+        ({"eval.sampler": "every"}, "unknown sampler"),
+        ({"sources": "mar"}, "unknown dataset 'mar'; did you mean 'mars'"),
+        ({"sources": "mars"}, "mars: no folder with .*bbox_train.*looked at"),
+        ({"model.options": "{dims: 3}"}, "unknown option of model 'psta_resnet18' 'dims'; did you mean 'dim'"),
+        ({"model.pretrained": "missing.pth"}, "missing.pth"),
+        ({"data.persons": 50}, "identities to train on; a batch needs 50"),
+        ({"val-identities": 7}, "val_identities is 7; 6 training identities"),
+        ({"device": "cuda:77"}, "device 'cuda:77' cannot be used"),
+        ({"epochs": -1}, "epochs is -1"),
+        ({"optim.lr": 0}, "optim.lr is 0"),
+        ({"resume": "/nonexistent/checkpoints/last.pth"}, "nonexistent"),
+    ],
+)
+def test_mistakes_write_nothing(changes, message, dataset_folder, tmp_path, command_error, monkeypatch):
+    error = command_error(train.main, arguments(dataset_folder, tmp_path / "out", **changes), monkeypatch)
+    assert re.search(message, error), error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_run_is_not_overwritten(run, dataset_folder, command_error, monkeypatch):
+    before = (run / "report.json").read_bytes()
+    assert "holds a run already" in command_error(train.main, arguments(dataset_folder, run), monkeypatch)
+    assert (run / "report.json").read_bytes() == before
+
+
+def test_persons_unknown(own_dataset_folder, tmp_path, command_error, monkeypatch):
+    manifest = own_dataset_folder / "manifest.csv"
+    manifest.write_text(re.sub(r"person\d,", ",", manifest.read_text()))
+    error = command_error(train.main, arguments(own_dataset_folder, tmp_path / "out"), monkeypatch)
+    assert "have no person" in error
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_bad_image_is_named_or_skipped(own_dataset_folder, tmp_path, command_error, monkeypatch, damage, workers):
+    image = own_dataset_folder / "images/p0c0/002.jpg"
+    if damage == "truncated":
+        image.write_bytes(image.read_bytes()[:300])
+    else:
+        image.unlink()
+    changes = {"data.workers": workers, "epochs": 1, "baselines": "false"}
+    argv = arguments(own_dataset_folder, tmp_path / "out", **changes)
+    assert str(image) in command_error(train.main, argv, monkeypatch)
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    train.main([*argv, "--data.on_bad_image", "skip"])
+    assert report(tmp_path / "out")["appearance"]["num_valid"] == 6
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is no file"),
+        (b"not a checkpoint", "cannot be read|damaged"),
+        ({"state_dict": {"w": torch.zeros(1)}}, "does not say which model"),
+        ({"state_dict": {"w": torch.zeros(1)}, "model": {"name": "psta_resnet18", "num_classes": 2}}, "none of its 1"),
+    ],
+)
+def test_weights_that_will_not_do(content, message, dataset_folder, tmp_path, command_error, monkeypatch):
+    weights = tmp_path / "w.pth"
+    if isinstance(content, bytes):
+        weights.write_bytes(content)
+    elif content:
+        torch.save(content, weights)
+    argv = ["--weights", weights, "--sources", "manifest", "--root", dataset_folder, "--output", tmp_path / "out"]
+    assert re.search(message, command_error(evaluate.main, argv, monkeypatch))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_in_a_real_process_has_one_line_and_status_2(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "st_reid.train", "--sources", "prid2011", "--root", str(tmp_path / "nowhere")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert str(tmp_path / "nowhere") in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_learning_rate():
+    steps = OptimConfig(warmup_epochs=10, milestones=[70, 140], gamma=0.3)
+    assert [learning_rate_factor(e, steps, 500) for e in (0, 10, 69, 70, 140)] == pytest.approx([0.01, 1, 1, 0.3, 0.09])
+    assert learning_rate_factor(5, steps, 500) == pytest.approx(0.505)
+    cosine = OptimConfig(warmup_epochs=2, schedule="cosine")
+    assert [learning_rate_factor(e, cosine, 10) for e in (2, 6, 10)] == pytest.approx([1, 0.5, 0])
+
+
+def test_validation_identities_are_disjoint_and_seen_by_two_cameras():
+    tracklets = [Tracklet(f"{p}-{c}", ("x",), f"{p:02d}", str(c)) for p in range(40) for c in range(1 if p < 10 else 3)]
+    learned, held_out = split_validation(tracklets, None, seed=3)
+    persons = {t.person for t in held_out}
+    assert len(persons) == 4
+    assert not persons & {t.person for t in learned}
+    assert all(int(p) >= 10 for p in persons)
+    assert sorted(t.name for t in learned + held_out) == sorted(t.name for t in tracklets)
+    assert split_validation(tracklets, None, seed=3)[1] == held_out
+    assert split_validation(tracklets, 0, seed=3)[1] == []
+    assert split_validation([t for t in tracklets if t.camera == "0"], None, seed=3)[1] == []
+    with pytest.raises(UserError, match="val_identities is 31; 30"):
+        split_validation(tracklets, 31, seed=3)
+
+
+def test_the_configuration_is_in_the_folder(run, dataset_folder):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["root"] == str(dataset_folder)
+    assert len(read_dataset(config["sources"], config["root"]).train) == 12
