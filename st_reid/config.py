@@ -16,7 +16,7 @@ class ModelConfig:
         loss: softmax for cross entropy alone, triplet to add the triplet loss.
         pretrained: true for a backbone with ImageNet's weights, which are downloaded; false for random ones; or the
             path of a checkpoint.
-        options: the model's own options, such as {zero_init_residual, true}.
+        options: the model's own options, such as {dim: 512}.
     """
 
     loss: Literal["softmax", "triplet"] = "triplet"
@@ -29,7 +29,7 @@ class ReadConfig:
     """How a dataset is read.
 
     Attributes:
-        options: the dataset reader's own options, such as {queries_in_gallery, false}.
+        options: the dataset reader's own options, such as {queries_in_gallery: false}.
         workers: processes that read images; 0 reads in the main one.
         on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
     """
@@ -44,7 +44,7 @@ class DataConfig(ReadConfig):
     """How a dataset is read, and which training clips are drawn.
 
     Attributes:
-        options: the dataset reader's own options, such as {queries_in_gallery, false}.
+        options: the dataset reader's own options, such as {queries_in_gallery: false}.
         workers: processes that read images; 0 reads in the main one.
         on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
         sampler: how a training clip is drawn from its tracklet.
@@ -210,7 +210,6 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
         "width": 32,
         "validate_every": 3,
         "model.pretrained": False,
-        "model.options": {"zero_init_residual": True},
         "data.persons": 4,
         "data.clips": 4,
         "optim.lr": 1e-3,

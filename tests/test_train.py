@@ -31,7 +31,7 @@ TINY = {
     "--validate-every": 1,
     "--val-identities": 2,
     "--model.pretrained": "false",
-    "--model.options": "{dim: 32, zero_init_residual: true}",
+    "--model.options": "{dim: 32}",
     "--data.persons": 3,
     "--data.clips": 2,
     "--data.workers": 0,
