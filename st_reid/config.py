@@ -205,10 +205,10 @@ class EvaluateConfig:
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     # Small enough for two cores and minutes, and from scratch: the drawings need no ImageNet.
     "walkers": {
-        "epochs": 12,
+        "epochs": 8,
         "height": 64,
         "width": 32,
-        "validate_every": 3,
+        "validate_every": 2,
         "model.pretrained": False,
         "data.persons": 4,
         "data.clips": 4,

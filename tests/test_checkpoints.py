@@ -49,7 +49,7 @@ def test_code_is_never_run(tmp_path):
     with pytest.raises(UserError, match="could run code"):
         load_checkpoint(tmp_path / "evil.pth")
     with open(tmp_path / "plain.pkl", "wb") as file:
-        pickle.dump(Evil(), file)
+        pickle.dump(Evil(), file, protocol=2)
     with pytest.raises(UserError):
         load_checkpoint(tmp_path / "plain.pkl")
     assert not (tmp_path / "touched").exists()

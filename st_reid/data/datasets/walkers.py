@@ -1,0 +1,174 @@
+"""``walkers``, the built-in dataset: drawn people walking past a network of cameras (``docs/walkers.md``).
+
+It is made on first use into a cache folder, as a tracklet dataset with a ``manifest.csv``, and read from there the way
+everybody's own data are read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from st_reid.data.datasets import DATASETS
+from st_reid.data.datasets._walkers import random
+from st_reid.data.datasets._walkers.cameras import MARKS, Camera, Passing, make_cameras, route
+from st_reid.data.datasets._walkers.people import Person, make_people
+from st_reid.data.datasets._walkers.scene import FINE, HEIGHT, render
+from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_folder, write_rows
+from st_reid.data.tracklet import Dataset
+from st_reid.errors import UserError
+
+VERSION = 1  # of the drawing: another one is another dataset, in another folder
+STALE_SECONDS = 3600  # after so long without a new tracklet, an unfinished folder belongs to a run that died
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much to draw.
+
+    Attributes:
+        train: persons to learn from.
+        test: persons to look for.
+        distractors: persons who stand in the gallery only, each seen by one camera.
+        frames: shortest and longest tracklet.
+    """
+
+    train: int = 104
+    test: int = 64
+    distractors: int = 24
+    frames: tuple[int, int] = (14, 20)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One tracklet to draw."""
+
+    index: int
+    name: str
+    split: str
+    person: Person
+    passing: Passing
+    frames: int
+
+
+FULL = Size()
+
+
+@DATASETS.register("walkers")
+def read(root: Path | None, *, seed: int = 0) -> Dataset:
+    """Read the walkers of a seed, and make them first where they are not there yet.
+
+    Args:
+        root: the folder that holds the dataset's own folder, or is to hold it; ``None`` for the cache folder, which is
+            ``$ST_REID_CACHE``, or else ``$XDG_CACHE_HOME/st_reid``, or else ``~/.cache/st_reid``.
+        seed: of the drawing, 0 or more. Other seeds give other persons, cameras and tracklets.
+
+    Raises:
+        UserError: a negative seed, or a folder that cannot be written.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"walkers: seed is {seed!r}; expected a whole number of 0 or more")
+    name = f"walkers-{VERSION}-seed{seed}"
+    root = cache_folder() if root is None else root
+    folder = root if root.name == name and (root / FILE_NAME).is_file() else root / name
+    if not (folder / FILE_NAME).is_file():
+        make(folder, seed)
+    return read_folder(folder, "walkers")
+
+
+def cache_folder() -> Path:
+    """Return the folder for what is made or fetched once."""
+    if own := os.environ.get("ST_REID_CACHE"):
+        return Path(own).expanduser()
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base).expanduser() / "st_reid"
+    return Path("~/.cache/st_reid").expanduser()
+
+
+def make(folder: Path, seed: int, size: Size = FULL) -> None:
+    """Draw the dataset into ``folder``, which appears at once and complete, or not at all.
+
+    Where two processes make the same folder, the one that is done first wins, and the other uses that one's.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    try:
+        logger.info("making the walkers dataset of seed %d in %s, once", seed, folder)
+        _draw(unfinished, seed, size)
+        unfinished.chmod(0o755)
+        os.rename(unfinished, folder)
+    except OSError as error:
+        if not (folder / FILE_NAME).is_file():
+            raise _unwritable(folder, error) from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    reason = error.strerror or str(error)
+    return UserError(f"walkers: cannot make {folder}: {reason}; set ST_REID_CACHE or --root to a folder you can write")
+
+
+def _remove_stale(folder: Path) -> None:
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _draw(folder: Path, seed: int, size: Size) -> None:
+    cameras = make_cameras(seed, HEIGHT * FINE)
+    rows: list[FrameRow] = []
+    for plan in tqdm(list(plans(seed, size)), desc="walkers", unit="tracklet"):
+        rows += _draw_tracklet(folder, plan, cameras[plan.passing.camera], seed)
+    write_rows(folder, rows)
+
+
+def _draw_tracklet(folder: Path, plan: Plan, camera: Camera, seed: int) -> Iterator[FrameRow]:
+    (folder / plan.name).mkdir()
+    images = render(plan.person, camera, plan.passing.against, plan.frames, seed, plan.index)
+    for t, image in enumerate(images):
+        path = f"{plan.name}/{t + 1:04d}.jpg"
+        _, data = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, camera.quality))
+        (folder / path).write_bytes(data.tobytes())
+        yield FrameRow(plan.split, plan.name, path, plan.person.name, camera.name, plan.passing.time + t)
+
+
+def plans(seed: int, size: Size = FULL) -> Iterator[Plan]:
+    """Yield the tracklets of the dataset: who passes which camera when, and in which split.
+
+    Most persons pass three or four of the cameras. Of a test person two tracklets of different cameras are queries;
+    they and all others of test persons and distractors are the gallery.
+    """
+    index = 0
+    for person in make_people(seed, size.train, size.test, size.distractors):
+        rng = random(seed, "person", person.index, 1)
+        seen = 1 if person.split == "distractor" else int(rng.choice((3, 4), p=(0.7, 0.3)))
+        passed = [int(c) for c in rng.permutation(len(MARKS))[:seen]]
+        queries = set(passed[:2]) if person.split == "test" else set()
+        for passing in route(seed, person.index, sorted(passed)):
+            split = "train" if person.split == "train" else "gallery"
+            if passing.camera in queries:
+                split = "query+gallery"
+                queries.remove(passing.camera)
+            frames = int(np.clip(rng.integers(size.frames[0], size.frames[1] + 1), 1, None))
+            name = f"{person.name}c{passing.camera + 1}t{passing.time:07d}"
+            yield Plan(index, name, split, person, passing, frames)
+            index += 1
