@@ -88,7 +88,7 @@ class Run:
         optim = config.optim
         self.loss = ClipLoss(optim.label_smoothing, optim.margin, optim.triplet_weight)
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, lr=optim.lr, weight_decay=optim.weight_decay)
+        self.optimizer = torch.optim.Adam(trained, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
         steps = len(self.loader)
         factor = partial(learning_rate_factor, config=optim, epochs=config.epochs)
         self.scheduler = LambdaLR(self.optimizer, lambda step: factor(step / steps))

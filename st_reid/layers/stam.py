@@ -128,18 +128,25 @@ class Relation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query, key = per_frame(self.query, x), per_frame(self.key, x)
-        to_key, to_query = self.project.weight.flatten(1).chunk(2, dim=1)  # (128, N) each
-        kernel = torch.cat([to_key @ self._cells(key), to_query @ self._cells(query)], dim=-1)  # (B, T, 128, 256)
+        to_key, to_query = self._projections(*x.shape[3:])  # (128, h*w) each
+        kernel = torch.cat([to_key @ key.flatten(3).mT, to_query @ query.flatten(3).mT], dim=-1)  # (B, T, 128, 256)
         if self.neighbour:
             kernel = swap_neighbours(kernel)
         relation = kernel @ torch.cat([query, key], dim=2).flatten(3)  # (B, T, 128, h*w)
         return relation.unflatten(3, x.shape[3:])
 
-    def _cells(self, maps: Tensor) -> Tensor:
-        """Average maps (B, T, C, h, w) onto the grid: (B, T, N, C)."""
-        if maps.shape[3:] != self.grid:
-            maps = F.adaptive_avg_pool2d(maps.flatten(0, 1), self.grid).unflatten(0, maps.shape[:2])
-        return maps.flatten(3).mT
+    def _projections(self, height: int, width: int) -> tuple[Tensor, ...]:
+        """Return both halves of W on the positions of a frame.
+
+        Averaging a frame onto the grid is a matrix A (N, h*w), so W (A beta^T) = (W A) beta^T: the few weights are
+        spread over the frame, and no frame is resized.
+        """
+        halves = self.project.weight.flatten(1).chunk(2, dim=1)  # (128, N) each
+        if (height, width) == self.grid:
+            return halves
+        positions = torch.eye(height * width, device=halves[0].device, dtype=halves[0].dtype)
+        averages = F.adaptive_avg_pool2d(positions.unflatten(1, (height, width)), self.grid)  # (h*w, *grid)
+        return tuple(half @ averages.flatten(1).mT for half in halves)
 
 
 class TRA(nn.Module):
