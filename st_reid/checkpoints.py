@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from st_reid.errors import UserError
 
-CLASSIFIERS = ("classifier", "classifiers")
+CLASSIFIERS = ("classifier", "classifiers", "classifier_global", "classifier_local")
 """Modules that depend on the identities of the training set."""
 BEHIND_THE_FEATURE_MAP = (*CLASSIFIERS, "fc")
 """What a network has behind its feature map: torchvision and torchreid call it so."""

@@ -26,6 +26,9 @@ def run(command: Callable[[list[str]], None], name: str) -> NoReturn:
     except UserError as error:
         print(f"{name}: error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(f"{name}: error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -93,7 +96,7 @@ def _tidy(argv: list[str], config_class: Any) -> list[str]:
             (first if i and argv[i - 1] == "--config" else rest).append(argument)
             continue
         option = "--" + option[2:].replace("-", "_")
-        if option in flags and not equals and argv[i + 1 : i + 2] not in (["true"], ["false"]):
+        if option in flags and not equals and argv[i + 1 : i + 2] not in (["true"], ["false"], ["True"], ["False"]):
             equals, value = "=", "true"
         (first if option == "--config" else rest).append(option + equals + value)
     return first + rest

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from st_reid.errors import UserError
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -61,7 +63,7 @@ class DataConfig(ReadConfig):
     persons: int = 8
     clips: int = 4
     batches: int | None = None
-    crop: float = 0.5
+    crop: float = 0.0
     flip: float = 0.5
     erase: float = 0.5
     jitter: float = 0.0
@@ -121,10 +123,11 @@ class TrainConfig:
     Attributes:
         arch: the model's name.
         sources: the dataset's name.
-        targets: another dataset to test on; null for the one trained on.
+        targets: another dataset to test on, read with its reader's defaults; null for the one trained on.
+        target_root: the folder of that dataset; null for root.
         root: the folder that holds the dataset's folder, or that folder itself; walkers needs none.
         output: the run's folder; null for runs/ARCH-SOURCES-seedSEED.
-        resume: go on with the run in this folder, or from this checkpoint; its configuration holds.
+        resume: go on with the run in this folder, or from this checkpoint of one; its configuration holds.
         epochs: passes over the training identities.
         seed: of every random number.
         height: input height in pixels.
@@ -132,7 +135,7 @@ class TrainConfig:
         seq_len: frames in a clip.
         device: auto, cpu, cuda, cuda:1, ...
         precision: float32, bfloat16, or auto for bfloat16 where the device computes in it.
-        val_identities: training identities kept for choosing the best epoch; null for a tenth of them.
+        val_identities: training identities kept for choosing the best epoch, 0 for none; null for a tenth of them.
         validate_every: epochs between validations.
         baselines: also measure a colour histogram and the untrained model.
         model: the model beyond its name.
@@ -144,6 +147,7 @@ class TrainConfig:
     arch: str = "psta"
     sources: str = "walkers"
     targets: str | None = None
+    target_root: str | None = None
     root: str | None = None
     output: str | None = None
     resume: str | None = None
@@ -194,7 +198,7 @@ class EvaluateConfig:
     width: int | None = None
     seq_len: int | None = None
     device: str = "auto"
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     seed: int = 0
     baselines: bool = False
     options: dict[str, Any] = field(default_factory=dict)
@@ -203,19 +207,63 @@ class EvaluateConfig:
 
 
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
-    # Small enough for two cores and minutes, and from scratch: the drawings need no ImageNet.
+    # Small enough for two cores and minutes, and from scratch: the drawings need no ImageNet. Four frames a clip, and
+    # twice the clips: at the same cost a batch shows twice the tracklets, which taught PSTA more than longer clips did.
     "walkers": {
-        "epochs": 8,
+        "epochs": 36,
         "height": 64,
         "width": 32,
-        "validate_every": 2,
+        "seq_len": 4,
+        "val_identities": 6,
+        "validate_every": 12,
         "model.pretrained": False,
-        "data.persons": 4,
-        "data.clips": 4,
-        "optim.lr": 1e-3,
-        "optim.warmup_epochs": 1,
+        "data.persons": 16,
+        "data.clips": 2,
+        "data.crop": 0.5,
+        "data.erase": 0.0,
+        "data.jitter": 0.1,
+        "optim.lr": 8e-4,
+        "optim.warmup_epochs": 2,
         "optim.schedule": "cosine",
         "eval.batch": 32,
     },
 }
 """What ``train`` takes by default where a dataset wants something else than the published recipe of PSTA on MARS."""
+
+
+LEAST: dict[str, float] = {
+    "epochs": 0,
+    "seed": 0,
+    "height": 16,
+    "width": 16,
+    "seq_len": 1,
+    "validate_every": 1,
+    "data.workers": 0,
+    "data.persons": 1,
+    "data.clips": 1,
+    "data.batches": 1,
+    "data.jitter": 0,
+    "eval.batch": 1,
+    "eval.sheet_queries": 1,
+    "optim.weight_decay": 0,
+    "optim.warmup_epochs": 0,
+    "optim.triplet_weight": 0,
+}
+
+
+def check_ranges(config: TrainConfig | EvaluateConfig) -> None:
+    """Raise :class:`UserError` for a number that no run can work with."""
+    for name, least in LEAST.items():
+        value: Any = config
+        for part in name.split("."):
+            value = getattr(value, part, None)
+        if value is not None and not value >= least:
+            raise UserError(f"{name} is {value}; expected at least {least:g}")
+    if isinstance(config, TrainConfig):
+        if not config.optim.lr > 0:
+            raise UserError(f"optim.lr is {config.optim.lr}; expected a positive number")
+        if config.data.persons * config.data.clips < 2:
+            raise UserError("a batch of 1 clip; batch norm needs at least 2: raise data.persons or data.clips")
+        for name in ("crop", "flip", "erase"):
+            if not 0 <= getattr(config.data, name) <= 1:
+                raise UserError(f"data.{name} is {getattr(config.data, name)}; expected a probability, 0 to 1")

@@ -221,7 +221,7 @@ class Retrieval:
         """Resolve the junk rule ``auto`` and check that there is something to rank.
 
         Raises:
-            UserError: an empty query or gallery, or persons that are not known.
+            UserError: an empty query or gallery, persons that are not known, or no query with a match.
         """
         if not query or not gallery:
             raise UserError(
@@ -237,7 +237,10 @@ class Retrieval:
         junk = config.junk
         if junk == "auto":
             junk = "same_camera" if len({t.camera for t in gallery}) > 1 else "same_tracklet"
-        return cls(tuple(query), tuple(gallery), junk, config.ap)
+        retrieval = cls(tuple(query), tuple(gallery), junk, config.ap)
+        # Found now and not after hours: zeros serve, as which queries are valid does not depend on distances.
+        retrieval.rank(np.zeros((len(query), len(gallery)), np.float32))
+        return retrieval
 
     def views(self) -> tuple[list[str], list[str]]:
         """Return for query and gallery what must differ from the query's for an item of its person to count."""

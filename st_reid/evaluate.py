@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from st_reid import cli
-from st_reid.config import EvaluateConfig
+from st_reid.config import EvaluateConfig, check_ranges
 from st_reid.errors import UserError
 
 NAME = "python -m st_reid.evaluate"
@@ -32,12 +32,14 @@ def evaluate(config: EvaluateConfig) -> Path:
     from st_reid.data.datasets import read_dataset
     from st_reid.engine import ClipReader, Compute, Retrieval, extract_features
 
+    check_ranges(config)
     compute = Compute.choose(config.device, config.precision)
     model, made_of = _load(config)
     output = Path(config.output or f"runs/evaluate-{made_of['name']}-{config.sources}")
     if output.exists():
         raise UserError(f"{output} exists; pass another --output")
-    dataset = read_dataset(config.sources, config.root, **config.data.options)
+    report.check_output(output)
+    dataset = read_dataset(config.sources, config.root, config.data.options)
     retrieval = Retrieval.of(dataset.query, dataset.gallery, config.eval)
     reader = ClipReader(made_of["height"], made_of["width"], made_of["seq_len"], config.seed, config.data, config.eval)
     logger.info("%s: %d queries, %d gallery tracklets", dataset.name, len(retrieval.query), len(retrieval.gallery))
@@ -69,13 +71,19 @@ def evaluate(config: EvaluateConfig) -> Path:
 def _load(config: EvaluateConfig) -> tuple:
     """Return the model and the arguments of ``create_model`` that it was made of."""
     from st_reid.checkpoints import build_from_checkpoint, load_checkpoint, load_into
-    from st_reid.registry import create_model
+    from st_reid.registry import check_model, create_model
 
     chosen = {k: v for k in ("height", "width", "seq_len") if (v := getattr(config, k)) is not None}
-    if config.arch is None:
-        checkpoint = load_checkpoint(config.weights)
+    checkpoint = load_checkpoint(config.weights)
+    if "model" in checkpoint or config.arch is None:
         model = build_from_checkpoint(checkpoint, config.weights)
-        return model, {**checkpoint["model"], **chosen}
+        made_of = checkpoint["model"]
+        if config.arch not in (None, made_of["name"]) or config.options:
+            raise UserError(
+                f"{config.weights} is of {made_of['name']}, made with its own options; leave --arch and --options out"
+            )
+        return model, {**made_of, **chosen}
+    check_model(config.arch, config.options)
     made_of = {"height": 256, "width": 128, "seq_len": 8, **chosen}
     model = create_model(config.arch, 1, pretrained=False, **made_of, **config.options)
     left_out = load_into(model, config.weights)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_type_hints
 
 from st_reid.errors import UserError, unknown_name
 
@@ -61,20 +61,33 @@ class Registry(Generic[T]):
         return name in self._builders
 
 
-def check_options(owner: str, builder: Callable[..., Any], options: Iterable[str], common: Iterable[str] = ()) -> None:
-    """Raise :class:`UserError` for an option that ``builder`` does not take by keyword, with the nearest one.
+COMMON_ARGUMENTS = ("loss", "pretrained", "seq_len", "height", "width")
+"""What every model's builder takes by keyword, and what is therefore none of its own options."""
+
+
+def check_options(
+    owner: str, builder: Callable[..., Any], options: Mapping[str, Any], common: Iterable[str] = ()
+) -> None:
+    """Raise :class:`UserError` for an option that ``builder`` does not take, or not with a value of that type.
 
     Args:
         owner: whose options, in words.
         builder: a registered function.
-        options: the names that were asked for.
+        options: what was asked for, by name.
         common: keyword arguments of every builder, which are no options.
     """
-    keywords = {n for n, p in inspect.signature(builder).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    known = keywords - set(common)
+    keywords = {n: p for n, p in inspect.signature(builder).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    known = keywords.keys() - set(common)
     for name in options:
         if name not in known:
             raise unknown_name(f"option of {owner}", name, known)
+    types = get_type_hints(getattr(builder, "func", builder))
+    for name, value in options.items():
+        expected = get_args(types.get(name)) or (types.get(name),)
+        plain = tuple(t for t in expected if t in (bool, int, float, str, type(None)))
+        if len(plain) == len(expected) and type(value) not in (*plain, *((int,) if float in plain else ())):
+            wanted = " or ".join(t.__name__ for t in plain)
+            raise UserError(f"option {name!r} of {owner} is {value!r}; expected {wanted}")
 
 
 MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
@@ -133,10 +146,16 @@ def create_model(
         raise unknown_name("loss", loss, LOSSES)
     if num_classes < 1:
         raise UserError(f"num_classes is {num_classes}; a classifier needs at least 1")
-    check_options(f"model {name!r}", builder, options)
+    check_options(f"model {name!r}", builder, options, COMMON_ARGUMENTS)
     return builder(
         num_classes, loss=loss, pretrained=pretrained, seq_len=seq_len, height=height, width=width, **options
     )
+
+
+def check_model(name: str, options: Mapping[str, Any]) -> None:
+    """Raise :class:`UserError` for a model that does not exist, or options that are not its own."""
+    _load_models()
+    check_options(f"model {name!r}", MODELS.get(name), options, COMMON_ARGUMENTS)
 
 
 def load_model(checkpoint: str | os.PathLike[str]) -> nn.Module:

@@ -25,6 +25,7 @@ from st_reid.data.frames import FrameReader
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.data.transforms import resize_clip
 from st_reid.engine import ClipReader, Compute, Retrieval
+from st_reid.errors import UserError
 from st_reid.retrieval import RankingResult
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,8 @@ def write_json(value: Any, path: Path) -> None:
 
 def write_config(config: Any, folder: Path) -> None:
     """Write the resolved configuration as ``config.yaml``, which ``--config`` reads back."""
-    text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+    settings = {key: value for key, value in asdict(config).items() if key != "resume"}  # a new run is none
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
@@ -163,3 +165,12 @@ def announce(dataset: str, content: Mapping[str, Any], folder: Path) -> None:
             logger.info(line)
     logger.info("report:   %s", folder / "report.json")
     logger.info("pictures: %s", ", ".join(str(p) for p in sorted((folder / "plots").glob("*.png"))))
+
+
+def check_output(folder: Path) -> None:
+    """Raise :class:`UserError` for an output folder that cannot be made, before hours are spent on what goes there."""
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"output {folder} cannot be made: {nearest} is no folder that can be written; pass another")

@@ -6,6 +6,8 @@ torchreid may be imported before this package or after it, and takes seconds to 
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -29,19 +31,25 @@ class _AfterImport(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
+        sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, _TorchreidFinder)]  # its work is done
         _register_with_models()
 
 
 class _TorchreidFinder(MetaPathFinder):
     """Finds torchreid as everybody else does, and has ours registered once it is loaded."""
 
+    searching = False
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "torchreid":
+        if fullname != "torchreid" or self.searching:
             return None
-        sys.meta_path.remove(self)  # it is needed once, and must not find itself
-        spec = find_spec(fullname)
+        self.searching = True  # or it would find itself
+        try:
+            spec = find_spec(fullname)
+        finally:
+            self.searching = False
         if spec is not None and spec.loader is not None:
             spec.loader = _AfterImport(spec.loader)
         return spec
@@ -90,9 +98,13 @@ def _model_builder(name: str) -> Any:
 
 def _dataset_class(name: str, base: type) -> type:
     def read(self: Any, root: str = "", **kwargs: Any) -> None:
-        from st_reid.data.datasets import read_dataset
+        from st_reid.data.datasets import DATASETS, read_dataset
 
-        dataset = read_dataset(name, root or None)
+        # torchreid hands every dataset all of its settings: ours take the options that they know.
+        settings = {"split": kwargs.get("split_id", 0), **kwargs}
+        known = inspect.signature(DATASETS.get(name)).parameters
+        options = {key: value for key, value in settings.items() if key in known}
+        dataset = read_dataset(name, os.path.expanduser(root) or None, options)
         base.__init__(self, *_as_torchreid(dataset), **kwargs)  # type: ignore[misc]
 
     return type(name, (base,), {"__init__": read, "__doc__": f"The dataset {name!r} of st_reid."})

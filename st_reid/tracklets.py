@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import os
 import shutil
 from collections import Counter, defaultdict
@@ -85,21 +86,18 @@ def cut(config: TrackletsConfig) -> Path:
         if unnamed:
             raise UserError(f"{config.identities}: no person for track {_some(unnamed)}; add a row for each")
 
+    before = list(read_rows(output)) if config.append else []
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
         rows = _write_crops(config, boxes, persons or {}, partial, source)
+        write_rows(partial, [*before, *rows])
         if config.append:
-            write_rows(partial, [*read_rows(output), *rows])
-            os.rename(partial / source, output / source)
-            os.replace(partial / FILE_NAME, output / FILE_NAME)
-            partial.rmdir()
+            _append(partial, output, source)
         else:
-            write_rows(partial, rows)
             os.rename(partial, output)
-    except BaseException:
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
     known = len({r.person for r in rows if r.person})
     logger.info(
         "%s: %d tracklets, %d frames, %s, camera %s, split %s",
@@ -111,6 +109,16 @@ def cut(config: TrackletsConfig) -> Path:
         config.split,
     )
     return output
+
+
+def _append(partial: Path, output: Path, source: str) -> None:
+    """Move the images, then the manifest that names them: until then nobody sees them."""
+    os.rename(partial / source, output / source)
+    try:
+        os.replace(partial / FILE_NAME, output / FILE_NAME)
+    except BaseException:
+        shutil.rmtree(output / source, ignore_errors=True)
+        raise
 
 
 def _check(config: TrackletsConfig, output: Path, source: str) -> None:
@@ -150,10 +158,12 @@ def read_boxes(file: Path) -> dict[int, list[Box]]:
                 f"{file}, line {number}: {line.strip()[:60]!r} is no box; "
                 "expected frame, track, left, top, width, height as numbers"
             ) from None
-        if frame < 1 or frame != int(frame) or track != int(track) or not width > 0 or not height > 0:
+        numbers = (frame, track, left, top, width, height)
+        whole = all(map(math.isfinite, numbers)) and frame == int(frame) and track == int(track)
+        if not whole or frame < 1 or width <= 0 or height <= 0:
             raise UserError(
                 f"{file}, line {number}: frame {frame:g}, track {track:g}, size {width:g} x {height:g}; "
-                "expected a frame from 1, whole numbers, and a positive size"
+                "expected a frame from 1, whole numbers for both, and a finite box of positive size"
             )
         if rest and rest[0] == 0:
             continue

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from st_reid import cli
 from st_reid.config import DATASET_DEFAULTS, TrainConfig
+from st_reid.errors import UserError
 
 NAME = "python -m st_reid.train"
 
@@ -26,13 +26,28 @@ def parse(argv: list[str]) -> TrainConfig:
         UserError: see :func:`st_reid.cli.parse`.
     """
     resume = cli.peek(argv, "resume")
-    defaults: dict[str, Any] = {}
     if resume is not None:
-        folder = Path(resume) if Path(resume).is_dir() else Path(resume).resolve().parents[1]
+        folder = _folder_of_run(Path(resume))
         argv = ["--config", str(folder / "config.yaml"), *argv]
-        defaults = {"output": str(folder)}
-    defaults |= DATASET_DEFAULTS.get(cli.peek(argv, "sources") or TrainConfig.sources, {})
-    return cli.parse(TrainConfig, argv, NAME, defaults)
+    defaults = DATASET_DEFAULTS.get(cli.peek(argv, "sources") or TrainConfig.sources, {})
+    config = cli.parse(TrainConfig, argv, NAME, defaults)
+    if resume is not None:
+        config.output = str(folder)
+    return config
+
+
+def _folder_of_run(resume: Path) -> Path:
+    """Return the folder of the run that is resumed from it, or from a checkpoint in it.
+
+    Raises:
+        UserError: there is no run.
+    """
+    folder = resume if resume.is_dir() else resume.parent.parent
+    last = folder / "checkpoints" / "last.pth"
+    for file in (folder / "config.yaml", last if resume.is_dir() else resume):
+        if not file.is_file():
+            raise UserError(f"nothing to resume at {resume}: no {file}; pass the folder of a run, or its last.pth")
+    return folder
 
 
 if __name__ == "__main__":

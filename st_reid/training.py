@@ -7,7 +7,8 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from st_reid import plots, report
 from st_reid.checkpoints import load_checkpoint, save_checkpoint
-from st_reid.config import OptimConfig, TrainConfig
+from st_reid.config import OptimConfig, TrainConfig, check_ranges
 from st_reid.data.datasets import read_dataset
 from st_reid.data.loader import ClipDataset, train_loader
 from st_reid.data.sampling import derived_rng
@@ -28,11 +29,14 @@ from st_reid.data.transforms import TrainTransform
 from st_reid.engine import ClipReader, Compute, Retrieval, extract_features, train_one_epoch
 from st_reid.errors import UserError
 from st_reid.losses import ClipLoss
-from st_reid.registry import create_model
+from st_reid.registry import check_model, create_model
 from st_reid.retrieval import RankingResult
 
 WARMUP_START = 0.01  # of the learning rate, as PSTA's
 VALIDATION_KEY = 4  # of the random numbers that choose the validation identities
+DROPOUT_KEY = 5  # of those that layers draw in an epoch
+MAY_CHANGE = ("epochs", "output", "resume", "root", "device", "data.workers", "data.on_bad_image", "eval.sheet_queries")
+"""Settings that may differ between a run and its resumption; any other would make it another run."""
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +66,15 @@ class Run:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        _check_numbers(config)
+        check_ranges(config)
+        check_model(config.arch, config.model.options)
         self.compute = Compute.choose(config.device, config.precision)
         self.folder = _run_folder(config)
         resumed = _last_checkpoint(config)
-        source = read_dataset(config.sources, config.root, **config.data.options)
-        self.dataset = source if config.targets is None else read_dataset(config.targets, config.root)
+        source = read_dataset(config.sources, config.root, config.data.options)
+        self.dataset = source
+        if config.targets is not None:
+            self.dataset = read_dataset(config.targets, config.target_root or config.root)
         _check_train(source)
         self.retrieval = Retrieval.of(self.dataset.query, self.dataset.gallery, config.eval)
         self.reader = ClipReader(config.height, config.width, config.seq_len, config.seed, config.data, config.eval)
@@ -105,6 +112,7 @@ class Run:
         """Train the epochs that are left; write checkpoints, metrics and TensorBoard's events as they come."""
         (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         report.write_config(self.config, self.folder)
+        self._save({})  # a run that fails in its first epoch can be resumed too
         self._write_metrics()
         with SummaryWriter(str(self.folder), purge_step=self.epoch + 1) as board:
             while self.epoch < self.config.epochs:
@@ -129,6 +137,7 @@ class Run:
         content = {
             **content,
             **rankings,
+            "trained_on": self.config.sources,
             "best": self._explain_best(),
             "epochs": self.config.epochs,
             "seed": self.config.seed,
@@ -186,6 +195,7 @@ class Run:
     def _train_epoch(self) -> dict[str, Any]:
         self.epoch += 1
         self.loader.batch_sampler.set_epoch(self.epoch)  # type: ignore[union-attr]
+        torch.manual_seed(int(derived_rng(self.config.seed, DROPOUT_KEY, self.epoch).integers(2**63)))
         row: dict[str, Any] = {"epoch": self.epoch}
         row |= train_one_epoch(
             self.model,
@@ -216,6 +226,7 @@ class Run:
             "best": self.best,
             "metrics": self.metrics,
             "baselines": self.baselines,
+            "config": asdict(self.config),
         }
         folder = self.folder / "checkpoints"
         save_checkpoint(checkpoint, folder / "last.pth")
@@ -225,10 +236,13 @@ class Run:
             save_checkpoint({k: v for k, v in checkpoint.items() if k not in to_go_on}, folder / "best.pth")
 
     def _resume(self, checkpoint: dict[str, Any]) -> None:
-        if checkpoint["model"] != self.model_arguments:
+        before, now = dict(_flatten(checkpoint["config"])), dict(_flatten(asdict(self.config)))
+        changed = [name for name in now if name not in MAY_CHANGE and before.get(name) != now[name]]
+        if changed:
+            name = changed[0]
             raise UserError(
-                f"the checkpoint is of {checkpoint['model']}, the configuration asks for {self.model_arguments}; "
-                "resume with the run's own settings"
+                f"{name} is {now[name]!r}, and was {before.get(name)!r} in the run that is resumed; "
+                f"only {', '.join(MAY_CHANGE)} may change"
             )
         self.model.load_state_dict(checkpoint["state_dict"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
@@ -259,6 +273,8 @@ class Run:
         )
 
     def _explain_best(self) -> str:
+        if self.epoch == 0:
+            return "the untrained model: 0 epochs"
         if not self.best:
             return f"the last epoch, {self.epoch}: no validation identities to choose by"
         persons = len({t.person for t in self.validation.query}) if self.validation else 0
@@ -316,8 +332,11 @@ def split_validation(
     eligible = sorted(person for person, seen in cameras.items() if len(seen) > 1)
     if count is None:
         count = min(len(cameras) // 10, len(eligible))
-    elif not 0 <= count <= len(eligible):
-        raise UserError(f"val_identities is {count}; {len(eligible)} training identities were seen by two cameras")
+    elif count not in (0, *range(2, len(eligible) + 1)):
+        raise UserError(
+            f"val_identities is {count}; expected 0, or 2 up to the {len(eligible)} training identities "
+            "that two cameras saw"
+        )
     if count < 2:
         return list(tracklets), []
     held_out = set(derived_rng(seed, VALIDATION_KEY).choice(eligible, size=count, replace=False).tolist())
@@ -342,13 +361,13 @@ def _model_arguments(config: TrainConfig, num_classes: int) -> dict[str, Any]:
     }
 
 
-def _check_numbers(config: TrainConfig) -> None:
-    smallest = {"epochs": 0, "height": 16, "width": 16, "seq_len": 1, "validate_every": 1, "seed": 0}
-    for name, least in smallest.items():
-        if getattr(config, name) < least:
-            raise UserError(f"{name} is {getattr(config, name)}; expected at least {least}")
-    if not config.optim.lr > 0:
-        raise UserError(f"optim.lr is {config.optim.lr}; expected a positive number")
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield settings by their dotted names; options, which are anybody's, as wholes."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and name != "options":
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def _check_train(dataset: Dataset) -> None:
@@ -365,6 +384,7 @@ def _run_folder(config: TrainConfig) -> Path:
         raise UserError(
             f"{folder} holds a run already; pass another --output, or --resume {folder} to go on with that run"
         )
+    report.check_output(folder)
     return folder
 
 
@@ -375,6 +395,6 @@ def _last_checkpoint(config: TrainConfig) -> dict[str, Any] | None:
     if path.is_dir():
         path = path / "checkpoints" / "last.pth"
     checkpoint = load_checkpoint(path)
-    if not {"model", "optimizer", "scheduler", "baselines"} <= checkpoint.keys():
+    if not {"config", "optimizer", "scheduler", "baselines"} <= checkpoint.keys():
         raise UserError(f"{path} is no checkpoint of a training run; pass the run's folder, or its last.pth")
     return checkpoint

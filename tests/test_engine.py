@@ -74,7 +74,10 @@ def test_junk_is_same_camera_with_two_cameras_and_same_tracklet_with_one():
     two = Retrieval.of([a], [a, b, tracklet("d", "1", "2")], EvalConfig())
     assert two.junk == "same_camera"
     assert two.rank(np.array([[0.0, 0.1, 0.2]])).num_valid == 1
-    assert Retrieval.of([a], [a, b, c], EvalConfig(junk="same_camera")).junk == "same_camera"
+    said_outright = Retrieval.of(two.query, two.gallery, EvalConfig(junk="same_tracklet"))
+    assert said_outright.rank(np.array([[0.0, 0.1, 0.2]])).first_rank[0] == 1
+    with pytest.raises(UserError, match="no query has a match"):
+        Retrieval.of([a], [a, b, c], EvalConfig(junk="same_camera"))
 
 
 def test_tracklets_in_both_splits_are_extracted_once():

@@ -16,7 +16,13 @@ def run(code, **options):
 
 
 @pytest.mark.parametrize(
-    "imports", ["import torchreid, st_reid", "import st_reid, torchreid", "import st_reid.models.psta, torchreid"]
+    "imports",
+    [
+        "import torchreid, st_reid",
+        "import st_reid, torchreid",
+        "import st_reid.models.psta, torchreid",
+        "import st_reid, importlib.util; importlib.util.find_spec('torchreid'); import torchreid",
+    ],
 )
 def test_torchreid_builds_our_models(imports):
     run(f"""

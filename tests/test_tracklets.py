@@ -85,7 +85,9 @@ def test_boxes_outside_are_dropped_and_counted(video, tracks, tmp_path, caplog):
     [
         ({"video": "missing.avi"}, "no file .*missing.avi"),
         ({"tracks": "1,2,three,4,5,6"}, "line 1: '1,2,three,4,5,6' is no box"),
-        ({"tracks": "1,1,0,0,0,5"}, "expected a frame from 1, whole numbers, and a positive size"),
+        ({"tracks": "1,1,0,0,0,5"}, "expected a frame from 1, whole numbers for both, and a finite box"),
+        ({"tracks": "1,1,nan,0,5,5"}, "a finite box"),
+        ({"tracks": "nan,1,0,0,5,5"}, "a finite box"),
         ({"tracks": "1,1,0,0,5,5\n1,1,0,0,5,5"}, "track 1 stands in frame 1 twice"),
         ({"tracks": ""}, "no boxes"),
         ({"tracks": "1,1,500,500,5,5"}, "no box of .* do they belong together"),
@@ -114,6 +116,22 @@ def test_errors_leave_nothing_behind(change, message, video, tracks, tmp_path, c
     error = command_error(tracklets.main, argv, monkeypatch)
     assert re.search(message, error)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_failed_append_leaves_the_dataset_as_it_was(video, tracks, tmp_path, command_error, monkeypatch):
+    out = tmp_path / "out"
+    tracklets.main(command(video, tracks, out))
+    before = sorted(out.rglob("*")), (out / "manifest.csv").read_text()
+
+    def full(*paths):
+        raise OSError(28, "No space left on device", str(paths[0]))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", full)
+        error = command_error(tracklets.main, command(video, tracks, out, "--append", "--camera", 2), patched)
+    assert "No space left on device" in error
+    assert (sorted(out.rglob("*")), (out / "manifest.csv").read_text()) == before
+    tracklets.main(command(video, tracks, out, "--append", "--camera", 2))
 
 
 def test_an_existing_folder_is_not_touched(video, tracks, tmp_path, command_error, monkeypatch):

@@ -105,11 +105,13 @@ def test_another_seed_gives_another_run(run, dataset_folder, tmp_path):
     assert "untrained" not in report(tmp_path / "other")
 
 
-def test_a_resumed_run_ends_as_the_undisturbed_one(run, dataset_folder, tmp_path):
+def test_a_resumed_run_ends_as_the_undisturbed_one(run, dataset_folder, tmp_path, monkeypatch):
     half = tmp_path / "half"
     train.main(arguments(dataset_folder, half, epochs=1, **{"optim.schedule": "steps"}))
+    monkeypatch.chdir(tmp_path)  # a run is resumed where it lies, wherever one stands
     train.main(["--resume", str(half), "--epochs", "2"])
     assert timeless(report(half)) == timeless(report(run))
+    assert not (tmp_path / "runs").exists()
     a, b = (torch.load(f / "checkpoints/last.pth", weights_only=True)["state_dict"] for f in (half, run))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -161,11 +163,21 @@ def test_a_torchreid_checkpoint_is_evaluated_without_its_classifier(dataset_fold
         ({"model.options": "{dims: 3}"}, "unknown option of model 'psta_resnet18' 'dims'; did you mean 'dim'"),
         ({"model.pretrained": "missing.pth"}, "missing.pth"),
         ({"data.persons": 50}, "identities to train on; a batch needs 50"),
-        ({"val-identities": 7}, "val_identities is 7; 6 training identities"),
+        ({"val-identities": 7}, "val_identities is 7; expected 0, or 2 up to the 6 training identities"),
+        ({"val-identities": 1}, "val_identities is 1; expected 0, or 2"),
+        ({"model.options": "{dim: wide}"}, "option 'dim' of model .* is 'wide'; expected int"),
+        ({"model.options": "{name: resnet18}"}, "unknown option of model"),
+        ({"data.options": "{root: x}"}, "unknown option of dataset 'manifest' 'root'"),
+        ({"data.persons": 1, "data.clips": 1}, "a batch of 1 clip"),
+        ({"data.workers": -1}, "data.workers is -1"),
+        ({"eval.batch": 0}, "eval.batch is 0"),
+        ({"data.flip": 2}, "data.flip is 2"),
+        ({"output": "/proc/nowhere/run"}, "output .* cannot be made"),
         ({"device": "cuda:77"}, "device 'cuda:77' cannot be used"),
         ({"epochs": -1}, "epochs is -1"),
         ({"optim.lr": 0}, "optim.lr is 0"),
-        ({"resume": "/nonexistent/checkpoints/last.pth"}, "nonexistent"),
+        ({"resume": "/nonexistent/checkpoints/last.pth"}, "nothing to resume at /nonexistent"),
+        ({"resume": "/last.pth"}, "nothing to resume at /last.pth"),
     ],
 )
 def test_mistakes_write_nothing(changes, message, dataset_folder, tmp_path, command_error, monkeypatch):
@@ -178,6 +190,39 @@ def test_a_finished_run_is_not_overwritten(run, dataset_folder, command_error, m
     before = (run / "report.json").read_bytes()
     assert "holds a run already" in command_error(train.main, arguments(dataset_folder, run), monkeypatch)
     assert (run / "report.json").read_bytes() == before
+
+
+def test_another_seed_is_another_run_and_not_a_resumption(run, command_error, monkeypatch):
+    error = command_error(train.main, ["--resume", run, "--seed", "3"], monkeypatch)
+    assert "seed is 3, and was 0 in the run that is resumed" in error
+
+
+def test_a_run_that_failed_in_its_first_epoch_is_resumed(own_dataset_folder, tmp_path, command_error, monkeypatch):
+    image = own_dataset_folder / "images/p0c0/002.jpg"
+    content = image.read_bytes()
+    image.unlink()
+    changes = {"epochs": 1, "baselines": "false", "val-identities": 0, "data.batches": 6}
+    argv = arguments(own_dataset_folder, tmp_path / "out", **changes)
+    command_error(train.main, argv, monkeypatch)
+    image.write_bytes(content)
+    train.main(["--resume", str(tmp_path / "out")])
+    assert report(tmp_path / "out")["best"].startswith("the last epoch, 1")
+
+
+def test_no_epochs_report_the_untrained_model(dataset_folder, tmp_path):
+    train.main(arguments(dataset_folder, tmp_path / "out", epochs=0))
+    content = report(tmp_path / "out")
+    assert content["appearance"] == content["untrained"]
+    assert content["best"] == "the untrained model: 0 epochs"
+    assert st_reid.load_model(tmp_path / "out/checkpoints/best.pth").feature_dim == 32
+
+
+def test_queries_without_a_match_are_found_before_training(own_dataset_folder, tmp_path, command_error, monkeypatch):
+    manifest = own_dataset_folder / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("train+gallery", "train"))
+    error = command_error(train.main, arguments(own_dataset_folder, tmp_path / "out"), monkeypatch)
+    assert "no query has a match" in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_persons_unknown(own_dataset_folder, tmp_path, command_error, monkeypatch):
@@ -257,7 +302,7 @@ def test_validation_identities_are_disjoint_and_seen_by_two_cameras():
     assert split_validation(tracklets, None, seed=3)[1] == held_out
     assert split_validation(tracklets, 0, seed=3)[1] == []
     assert split_validation([t for t in tracklets if t.camera == "0"], None, seed=3)[1] == []
-    with pytest.raises(UserError, match="val_identities is 31; 30"):
+    with pytest.raises(UserError, match="val_identities is 31; .* the 30"):
         split_validation(tracklets, 31, seed=3)
 
 

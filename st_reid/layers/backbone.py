@@ -31,6 +31,7 @@ TORCHREID = (
     *("resnet50_ibn_a", "resnet50_ibn_b", "se_resnet50", "se_resnet101", "se_resnext50_32x4d", "se_resnext101_32x4d"),
     *("mudeep", "xception"),
 )
+WITHOUT_WEIGHTS = ("hacnn", "mudeep")  # torchreid's builders of these ignore `pretrained` in silence
 
 
 def build_backbone(
@@ -123,21 +124,32 @@ def _torchreid(name: str, *, download: bool, zero_init_residual: bool | None) ->
             f"zero_init_residual means nothing to the backbone {name!r}; "
             f"leave it out, or take one of {', '.join(RESNETS)}"
         )
+    return TorchreidMaps(build_torchreid(name, num_classes=1, loss="softmax", download=download))
+
+
+def build_torchreid(name: str, *, num_classes: int, loss: str, download: bool) -> nn.Module:
+    """Build a network of torchreid.
+
+    Raises:
+        UserError: ``download``, and its weights cannot be had; torchreid itself may go on with random ones.
+    """
     build = torchreid_compat.model_factory()[name]
     output = io.StringIO()  # torchreid prints what it loads
     try:
         with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(output):
             warnings.simplefilter("always")
-            net = build(num_classes=1, loss="softmax", pretrained=download, use_gpu=False)
+            net = build(num_classes=num_classes, loss=loss, pretrained=download, use_gpu=False)
     except Exception as error:  # gdown's errors have no common class
         if not download:
             raise
         raise _no_weights(name, f"the download of torchreid's ImageNet weights failed: {error}") from error
+    if download and name in WITHOUT_WEIGHTS:
+        raise _no_weights(name, "torchreid has no ImageNet weights of it")
     for warning in caught:
         # torchreid only warns where it has no weights, and would go on with random ones.
         if download and "pretrained weights" in str(warning.message):
             raise _no_weights(name, str(warning.message))
-    return TorchreidMaps(net)
+    return net
 
 
 def _no_weights(name: str, reason: str) -> UserError:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from st_reid import torchreid_compat
 from st_reid.checkpoints import load_matching, load_state_dict
 from st_reid.errors import UserError
+from st_reid.layers.backbone import build_torchreid
 from st_reid.registry import MODELS
 
 Output = Tensor | list[Tensor]
@@ -70,15 +71,8 @@ def build_frame_level(
     Raises:
         UserError: weights that cannot be had, or an input size that the model cannot take.
     """
-    builder = torchreid_compat.model_factory()[name]
-    try:
-        model = builder(num_classes=num_classes, loss=loss, pretrained=pretrained is True, use_gpu=False)
-    except OSError as error:
-        raise UserError(
-            f"{name}: the pretrained weights could not be downloaded ({error}); "
-            "pass pretrained=False, or the path of a checkpoint"
-        ) from error
-    if isinstance(pretrained, str):
+    model = build_torchreid(name, num_classes=num_classes, loss=loss, download=pretrained is True)
+    if not isinstance(pretrained, bool):
         load_matching(model, load_state_dict(pretrained), pretrained)
     return FrameLevel(model, _feature_dim(model, name, height, width))
 

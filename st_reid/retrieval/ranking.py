@@ -20,27 +20,32 @@ class RankingResult:
         cmc: (max_rank,), the share of queries with a match among the first k, at index k - 1.
         mAP: mean average precision.
         mINP: mean inverse negative penalty (Ye et al., TPAMI 2021, eq. 2): matches over the rank of the last one.
+        num_queries: queries in all.
         num_valid: queries that have a match in the gallery.
         valid: (num_valid,), their indices.
         first_rank: (num_valid,), the rank of each valid query's first match, from 1.
         ap: (num_valid,), each valid query's average precision.
+        divisor: queries that CMC and mAP are means over: the valid ones, or with ``"trapezoid"`` all.
     """
 
     cmc: NDArray[np.float64]
     mAP: float  # noqa: N815 - the field's name for it
     mINP: float  # noqa: N815
+    num_queries: int
     num_valid: int
     valid: NDArray[np.int64]
     first_rank: NDArray[np.int64]
     ap: NDArray[np.float64]
+    divisor: int
 
     def interval(self, level: float = 0.95, samples: int = 1000) -> dict[str, tuple[float, float]]:
-        """Return percentile bootstrap intervals of ``rank1`` and ``mAP`` over the valid queries."""
+        """Return percentile bootstrap intervals of ``rank1`` and ``mAP`` over the queries that they are means of."""
         rng = np.random.default_rng(0)
-        draws = rng.integers(self.num_valid, size=(samples, self.num_valid))
+        draws = rng.integers(self.divisor, size=(samples, self.divisor))
         tails = [50 * (1 - level), 50 * (1 + level)]
 
         def of(values: NDArray[np.floating]) -> tuple[float, float]:
+            values = np.pad(values, (0, self.divisor - len(values)))  # a query without a match adds nothing
             low, high = np.percentile(values[draws].mean(axis=1), tails)
             return float(low), float(high)
 
@@ -64,9 +69,10 @@ def evaluate_rank(
     queries. ``ap="trapezoid"`` is ST-ReID's (Wang et al., AAAI 2019): AP by the trapezoidal rule, and CMC and mAP
     divided by all queries; its figures cannot be compared with the others'.
 
-    Gallery items at equal distances enter the ranking together, so the gallery's order does not matter: the precision
-    at any match of such a group is that at the group's end (scikit-learn's definition), and a match's rank counts
-    every other person's item of its group as before it. A model that maps everything to one point gains nothing.
+    Gallery items at equal distances enter the ranking together, so the gallery's order does not matter: step AP takes
+    the precision at any match of such a group from the group's end (scikit-learn's definition), and everywhere else
+    other persons' items of the group count as before the match. A model that maps everything to one
+    point gains nothing.
 
     Args:
         distmat: (Q, G) distances, smaller is nearer; pass the negative of a score.
@@ -110,10 +116,12 @@ def evaluate_rank(
         cmc=np.cumsum(hits) / divisor,
         mAP=float(np.sum(precisions) / divisor),
         mINP=float(np.sum(inverse_penalty) / divisor),
+        num_queries=len(q_pids),
         num_valid=len(valid),
         valid=np.asarray(valid),
         first_rank=first_rank,
         ap=np.asarray(precisions),
+        divisor=divisor,
     )
 
 

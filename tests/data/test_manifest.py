@@ -42,6 +42,8 @@ def test_write_and_read_back(tmp_path):
         (HEAD + "train,a,../x.jpg,1,1,\n", "leaves the manifest's folder"),
         (HEAD + "train,a,/etc/x.jpg,1,1,\n", "leaves the manifest's folder"),
         (HEAD + "train,a,x.jpg,1,1,noon\n", "time is 'noon'"),
+        (HEAD + "train,a,x.jpg,1,1,nan\n", "time is 'nan'"),
+        (HEAD + 'train,a,"' + "x" * 200_000, "field larger"),
         (HEAD + "train,a,x.jpg,1,,\n", "camera is empty"),
         (HEAD + "train,a,x.jpg,1,1,\ntrain,a,y.jpg,2,1,\n", "tracklet 'a' is person '1'"),
     ],
@@ -49,6 +51,12 @@ def test_write_and_read_back(tmp_path):
 def test_errors(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         read_dataset("manifest", write(tmp_path, text))
+
+
+def test_a_file_of_another_encoding(tmp_path):
+    (tmp_path / "manifest.csv").write_bytes((HEAD + "train,a,x.jpg,Jürg,1,\n").encode("latin-1"))
+    with pytest.raises(UserError, match="expected a CSV in UTF-8"):
+        read_dataset("manifest", tmp_path)
 
 
 def test_missing_file_and_root(tmp_path):
@@ -62,4 +70,4 @@ def test_unknown_dataset_and_option(tmp_path):
     with pytest.raises(UserError, match="unknown dataset 'walker'; did you mean 'walkers'"):
         read_dataset("walker", tmp_path)
     with pytest.raises(UserError, match="unknown option of dataset 'manifest' 'sed'"):
-        read_dataset("manifest", tmp_path, sed=1)
+        read_dataset("manifest", tmp_path, {"sed": 1})

@@ -82,7 +82,7 @@ def write_mars_part(folder: Path, part: str, tracklets: list[tuple[int, int, int
 
 
 def test_mars_equals_torchreid_without_queries_in_the_gallery(mars):
-    ours = read_dataset("mars", mars, queries_in_gallery=False)
+    ours = read_dataset("mars", mars, {"queries_in_gallery": False})
     assert_same(ours, torchreids("mars", mars))
     assert ours.notes == {"gallery": "without the queries"}
 
@@ -235,12 +235,12 @@ def write_ilids_splits(root: Path, rows: np.ndarray) -> None:
 
 @pytest.mark.parametrize("split", [0, 9])
 def test_ilids_equals_torchreid(ilids, split):
-    from_mat = read_dataset("ilidsvid", ilids, split=split)
+    from_mat = read_dataset("ilidsvid", ilids, {"split": split})
     theirs = torchreids("ilidsvid", ilids, split_id=split)  # writes splits.json
     assert_same(from_mat, theirs, ordered=False)
     assert [len(from_mat.train), len(from_mat.query), len(from_mat.gallery)] == [300, 150, 150]
     assert (ilids / "ilids-vid" / "splits.json").is_file()
-    assert read_dataset("ilidsvid", ilids, split=split) == from_mat
+    assert read_dataset("ilidsvid", ilids, {"split": split}) == from_mat
     assert from_mat.notes == {"split": f"{split} of 10"}
 
 
@@ -256,9 +256,9 @@ def test_ilids_cameras_and_true_order(ilids):
 
 def test_ilids_errors(ilids, tmp_path):
     with pytest.raises(UserError, match="split is 10; expected 0 to 9"):
-        read_dataset("ilidsvid", ilids, split=10)
+        read_dataset("ilidsvid", ilids, {"split": 10})
     with pytest.raises(UserError, match="split is -1"):
-        read_dataset("ilidsvid", ilids, split=-1)
+        read_dataset("ilidsvid", ilids, {"split": -1})
     write_ilids_splits(ilids, np.arange(1, 11)[None])
     with pytest.raises(UserError, match="do not number the 300 persons"):
         read_dataset("ilidsvid", ilids)
@@ -292,7 +292,7 @@ def prid(tmp_path):
 
 @pytest.mark.parametrize("split", [0, 1])
 def test_prid_equals_torchreid(prid, split):
-    ours = read_dataset("prid2011", prid, split=split)
+    ours = read_dataset("prid2011", prid, {"split": split})
     assert_same(ours, torchreids("prid2011", prid, split_id=split), ordered=False)
     assert {t.camera for t in ours.query} == {"cam_a"}
     assert [path.name for path in ours.gallery[0].paths] == ["0001.png", "0002.png", "0003.png"]
@@ -302,7 +302,7 @@ def test_prid_equals_torchreid(prid, split):
 def test_prid_errors(prid):
     folder = prid / "prid2011"
     with pytest.raises(UserError, match="split is 2; expected 0 to 1"):
-        read_dataset("prid2011", prid, split=2)
+        read_dataset("prid2011", prid, {"split": 2})
     splits = folder / "splits_prid2011.json"
     for wrong in ('{"train": []}', "[[1, 2]]", "not json"):
         splits.write_text(wrong)

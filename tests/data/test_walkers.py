@@ -195,13 +195,13 @@ class TestRead:
     def test_cache_folder(self, tmp_path, monkeypatch, caplog):
         monkeypatch.setenv("ST_REID_CACHE", str(tmp_path / "cache"))
         with caplog.at_level(logging.INFO):
-            data = read_dataset("walkers", seed=3)
+            data = read_dataset("walkers", options={"seed": 3})
         assert data.name == "walkers"
         folder = tmp_path / "cache" / f"walkers-{walkers.VERSION}-seed3"
         assert data.train[0].paths[0].parent.parent == folder
         assert [str(folder) in r.message for r in caplog.records] == [True]
         before = folder.stat().st_mtime_ns
-        assert read_dataset("walkers", seed=3) == data
+        assert read_dataset("walkers", options={"seed": 3}) == data
         assert folder.stat().st_mtime_ns == before
 
     def test_cache_folder_of_the_system(self, monkeypatch):
@@ -241,11 +241,11 @@ class TestRead:
     @pytest.mark.parametrize("seed", [-1, 1.5, "0", True])
     def test_seed(self, tmp_path, seed):
         with pytest.raises(UserError, match="whole number"):
-            read_dataset("walkers", tmp_path, seed=seed)
+            read_dataset("walkers", tmp_path, {"seed": seed})
 
     def test_unknown_option(self, tmp_path):
         with pytest.raises(UserError, match="'sed'"):
-            read_dataset("walkers", tmp_path, sed=1)
+            read_dataset("walkers", tmp_path, {"sed": 1})
 
 
 @pytest.mark.slow

@@ -81,10 +81,15 @@ def test_a_constant_feature_ranks_behind_every_other_person():
     assert result.mAP == pytest.approx(0.1)
 
 
-def test_interval_holds_the_figure():
-    result = evaluate_rank(*random_problem(0, queries=100))
-    low, high = result.interval()["mAP"]
-    assert low < result.mAP < high
+@pytest.mark.parametrize("ap", ["step", "trapezoid"])
+def test_interval_holds_the_figure(ap):
+    distances, qp, gp, qc, gc = random_problem(0, queries=100)
+    qp[:40] = 99  # in no gallery
+    result = evaluate_rank(distances, qp, gp, qc, gc, ap=ap)
+    assert (result.num_queries, result.num_valid) == (100, 60)
+    for key, value in (("mAP", result.mAP), ("rank1", result.cmc[0])):
+        low, high = result.interval()[key]
+        assert low < value < high
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ that holds the dataset's own folder, or that folder itself; a reader opens no im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +33,21 @@ def find_folder(root: Path | None, names: Sequence[str], holds: Sequence[str], d
     raise UserError(f"{dataset}: no folder with {' and '.join(holds)}; looked at {looked}; pass its parent as --root")
 
 
-def read_dataset(name: str, root: str | Path | None = None, **options: Any) -> Dataset:
+def read_dataset(name: str, root: str | Path | None = None, options: Mapping[str, Any] | None = None) -> Dataset:
     """Read a dataset by its registered name.
 
     Args:
         name: one of ``DATASETS.names()``.
         root: the folder that holds the dataset's folder, or that folder itself. May be ``None`` for ``walkers`` only,
             which then uses its cache folder.
-        **options: the reader's own.
+        options: the reader's own.
 
     Raises:
         UserError: an unknown name or option, or a dataset that is not where it should be.
     """
     _load_readers()
     reader = DATASETS.get(name)
+    options = options or {}
     check_options(f"dataset {name!r}", reader, options)
     return reader(None if root is None else Path(root), **options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -57,6 +58,13 @@ def read_rows(folder: Path) -> Iterator[FrameRow]:
     file = folder / FILE_NAME
     if not file.is_file():
         raise UserError(f"manifest: no {FILE_NAME} in {folder}; pass the folder that holds it as --root")
+    try:
+        yield from _read_rows(file)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} cannot be read ({error}); expected a CSV in UTF-8") from None
+
+
+def _read_rows(file: Path) -> Iterator[FrameRow]:
     with open(file, newline="", encoding="utf-8-sig") as f:
         reader = csv.DictReader(f)
         missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
@@ -82,6 +90,8 @@ def _parse_row(row: dict[str, str | None]) -> FrameRow:
         raise ValueError(f"path {values['path']!r} leaves the manifest's folder; paths are relative to it")
     try:
         time = float(values["time"]) if values["time"] else None
+        if time is not None and not math.isfinite(time):
+            raise ValueError
     except ValueError:
         raise ValueError(f"time is {values['time']!r}; expected a number of frames, or nothing") from None
     return FrameRow(values["split"], values["tracklet"], values["path"], values["person"], values["camera"], time)

@@ -6,13 +6,14 @@ everybody's own data are read.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -84,7 +85,7 @@ def read(root: Path | None, *, seed: int = 0) -> Dataset:
     folder = root if root.name == name and (root / FILE_NAME).is_file() else root / name
     if not (folder / FILE_NAME).is_file():
         make(folder, seed)
-    return read_folder(folder, "walkers")
+    return replace(read_folder(folder, "walkers"), notes={"walkers": name})
 
 
 def cache_folder() -> Path:
@@ -129,8 +130,9 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
 
 def _remove_stale(folder: Path) -> None:
     for left in folder.parent.glob(f".{folder.name}.*"):
-        if time.time() - left.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process was done with it just now
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _draw(folder: Path, seed: int, size: Size) -> None:
