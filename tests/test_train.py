@@ -302,7 +302,7 @@ def test_validation_identities_are_disjoint_and_seen_by_two_cameras():
     assert split_validation(tracklets, None, seed=3)[1] == held_out
     assert split_validation(tracklets, 0, seed=3)[1] == []
     assert split_validation([t for t in tracklets if t.camera == "0"], None, seed=3)[1] == []
-    with pytest.raises(UserError, match="val_identities is 31; .* the 30"):
+    with pytest.raises(UserError, match=r"val_identities is 31; .* the 30"):
         split_validation(tracklets, 31, seed=3)
 
 

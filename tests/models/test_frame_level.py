@@ -52,7 +52,7 @@ def test_pretrained_backbone_from_a_file(tmp_path):
 
 
 def test_weights_that_cannot_be_had(tmp_path):
-    with pytest.raises(UserError, match="missing.pth"):
+    with pytest.raises(UserError, match=r"missing\.pth"):
         create_model("osnet_x0_25", 7, pretrained=tmp_path / "missing.pth", **SMALL)
     with pytest.raises(UserError, match="hacnn: torchreid has no ImageNet weights of it"):
         create_model("hacnn", 7, pretrained=True, height=160, width=64)
