@@ -1,0 +1,33 @@
+"""What only a GPU can show: `pytest -m cuda`."""
+
+import json
+
+import pytest
+import torch
+
+from st_reid import create_model, evaluate, train
+
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+def test_psta_gives_the_same_feature_on_the_gpu():
+    torch.manual_seed(0)
+    model = create_model("psta", 5).eval()
+    clips = torch.randn(2, 8, 3, 256, 128)
+    with torch.inference_mode():
+        expected = model(clips)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.testing.assert_close(model.cuda()(clips.cuda()).cpu(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_on_the_gpu_is_evaluated_alike_on_the_cpu(dataset_folder, tmp_path, precision):
+    common = ["--sources", "manifest", "--root", str(dataset_folder), "--precision", precision]
+    train.main(
+        [*common, "--output", str(tmp_path / "run"), "--arch", "psta_resnet18", "--device", "cuda", "--epochs", "2",
+         "--height", "64", "--width", "32", "--model.pretrained", "false", "--data.persons", "3", "--data.clips", "2"]
+    )  # fmt: skip
+    weights = str(tmp_path / "run" / "checkpoints" / "best.pth")
+    evaluate.main([*common, "--output", str(tmp_path / "cpu"), "--weights", weights, "--device", "cpu"])
+    gpu, cpu = (json.loads((tmp_path / f / "report.json").read_text()) for f in ("run", "cpu"))
+    assert gpu["appearance"]["mAP"] == pytest.approx(cpu["appearance"]["mAP"], abs=0.05)
