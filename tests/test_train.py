@@ -172,7 +172,7 @@ def test_a_torchreid_checkpoint_is_evaluated_without_its_classifier(dataset_fold
         ({"data.workers": -1}, "data.workers is -1"),
         ({"eval.batch": 0}, "eval.batch is 0"),
         ({"data.flip": 2}, "data.flip is 2"),
-        ({"output": "/proc/nowhere/run"}, "output .* cannot be made"),
+        ({"output": "/dev/null/run"}, "output .* cannot be made"),
         ({"device": "cuda:77"}, "device 'cuda:77' cannot be used"),
         ({"epochs": -1}, "epochs is -1"),
         ({"optim.lr": 0}, "optim.lr is 0"),
