@@ -78,8 +78,8 @@ def read(root: Path | None, *, seed: int = 0) -> Dataset:
     Raises:
         UserError: a negative seed, or a folder that cannot be written.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UserError(f"walkers: seed is {seed!r}; expected a whole number of 0 or more")
+    if seed < 0:
+        raise UserError(f"walkers: seed is {seed}; expected 0 or more")
     name = f"walkers-{VERSION}-seed{seed}"
     root = cache_folder() if root is None else root
     folder = root if root.name == name and (root / FILE_NAME).is_file() else root / name
