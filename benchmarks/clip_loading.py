@@ -9,7 +9,7 @@ Both read the same 64 x 128 JPEGs and make clips of 256 x 128 (height x width) w
 
 One process, one thread, a round of each in turn; the times are CPU seconds, so frames per second are per core.
 
-    python benchmarks/clip_loading.py --output clip_loading.json
+    python -m benchmarks.clip_loading --output clip_loading.json
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def main() -> None:
         tracklets = [Tracklet(str(i), group, str(i), "1") for i, group in enumerate(groups)]
         summary = summarise(measure(tracklets, args.rounds))
     report = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python -m benchmarks.clip_loading", *sys.argv[1:]]),
         "frames_per_cpu_second": summary,
         "bars": BARS,
         "mean_jpeg_bytes": round(size),

@@ -66,7 +66,7 @@ def processor() -> str:
 
 def environment(device: str) -> dict[str, object]:
     return {
-        "command": "python " + " ".join(sys.argv),
+        "command": " ".join(["python -m benchmarks.psta_overhead", *sys.argv[1:]]),
         "device": processor() if device == "cpu" else torch.cuda.get_device_name(device),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
