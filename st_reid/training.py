@@ -44,7 +44,8 @@ logger = logging.getLogger(__name__)
 def train(config: TrainConfig) -> Path:
     """Train, evaluate, and return the run's folder.
 
-    Everything that can be wrong with what was asked for is found before the folder is made.
+    Wrong settings, weights or splits, and with baselines a bad test image, are found before the folder is made; a bad
+    training image only when its turn comes.
 
     Raises:
         UserError: a setting, a dataset, weights or a folder that will not do.
