@@ -1,6 +1,22 @@
 """From features to rankings: arrays in, arrays out."""
 
-from st_reid.retrieval.distance import cosine_distance, normalize
+from st_reid.retrieval.distance import CosineDistance, cosine_distance, normalize
+from st_reid.retrieval.matrix import LazyMatrix
 from st_reid.retrieval.ranking import RankingResult, evaluate_rank, rank_gallery
+from st_reid.retrieval.reranking import rerank, rerank_distances
+from st_reid.retrieval.spatial_temporal import SpatialTemporalModel, joint_distance, joint_score
 
-__all__ = ["RankingResult", "cosine_distance", "evaluate_rank", "normalize", "rank_gallery"]
+__all__ = [
+    "CosineDistance",
+    "LazyMatrix",
+    "RankingResult",
+    "SpatialTemporalModel",
+    "cosine_distance",
+    "evaluate_rank",
+    "joint_distance",
+    "joint_score",
+    "normalize",
+    "rank_gallery",
+    "rerank",
+    "rerank_distances",
+]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from st_reid.errors import UserError
+from st_reid.retrieval.matrix import LazyMatrix
 
 
 def normalize(features: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -24,16 +25,36 @@ def normalize(features: NDArray[np.floating]) -> NDArray[np.float32]:
     return features / np.maximum(length, np.finfo(np.float32).tiny)
 
 
-def cosine_distance(query: NDArray[np.floating], gallery: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return 1 - cosine similarity, (Q, G), of features (Q, D) and (G, D).
+class CosineDistance(LazyMatrix):
+    """1 - cosine similarity, (Q, G), of features (Q, D) and (G, D), a block of rows at a time.
+
+    Args:
+        query: (Q, D) features.
+        gallery: (G, D) features.
+        dtype: of the product. float32 is faster; with float64 near-ties keep their order.
 
     Raises:
         UserError: as :func:`normalize`, or two widths D.
     """
-    query, gallery = normalize(query), normalize(gallery)
-    if query.shape[1] != gallery.shape[1]:
-        raise UserError(
-            f"query features have {query.shape[1]} dimensions, gallery features {gallery.shape[1]}; "
-            "extract both with one model"
-        )
-    return 1 - query @ gallery.T
+
+    def __init__(
+        self, query: NDArray[np.floating], gallery: NDArray[np.floating], dtype: type[np.floating] = np.float32
+    ) -> None:
+        query, gallery = normalize(query), normalize(gallery)
+        if query.shape[1] != gallery.shape[1]:
+            raise UserError(
+                f"query features have {query.shape[1]} dimensions, gallery features {gallery.shape[1]}; "
+                "extract both with one model"
+            )
+        q, g = query.astype(dtype, copy=False), gallery.astype(dtype, copy=False)
+
+        def rows(which: slice) -> NDArray[np.floating]:
+            product = q[which] @ g.T
+            return np.subtract(1, product, out=product)
+
+        super().__init__((len(q), len(g)), rows, lambda i, j: 1 - np.einsum("nd,nd->n", q[i], g[j]))
+
+
+def cosine_distance(query: NDArray[np.floating], gallery: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return all of :class:`CosineDistance` at once."""
+    return np.asarray(CosineDistance(query, gallery), dtype=np.float32)

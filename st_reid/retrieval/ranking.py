@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from st_reid.errors import UserError, unknown_name
+from st_reid.retrieval.matrix import BLOCK_BYTES, LazyMatrix, row_blocks
 
 AVERAGE_PRECISIONS = ("step", "trapezoid")
 
@@ -53,7 +56,7 @@ class RankingResult:
 
 
 def evaluate_rank(
-    distmat: ArrayLike,
+    distmat: ArrayLike | LazyMatrix | Tensor,
     q_pids: ArrayLike,
     g_pids: ArrayLike,
     q_camids: ArrayLike,
@@ -61,6 +64,7 @@ def evaluate_rank(
     *,
     max_rank: int = 50,
     ap: str = "step",
+    block_bytes: int = BLOCK_BYTES,
 ) -> RankingResult:
     """Evaluate distances under the cross-camera protocol.
 
@@ -74,14 +78,17 @@ def evaluate_rank(
     other persons' items of the group count as before the match. A model that maps everything to one
     point gains nothing.
 
+    Nothing is sorted but each query's few matches: the others are counted between them.
+
     Args:
-        distmat: (Q, G) distances, smaller is nearer; pass the negative of a score.
+        distmat: (Q, G) distances, smaller is nearer; pass the negative of a score. A tensor on a GPU is ranked there.
         q_pids: (Q,) persons.
         g_pids: (G,) persons.
         q_camids: (Q,) cameras; or tracklets, where only the query's own tracklet is junk.
         g_camids: (G,) cameras, or tracklets.
         max_rank: length of the CMC curve.
         ap: ``"step"`` or ``"trapezoid"``.
+        block_bytes: about how much of the distances is held at a time; the ranking needs about as much again.
 
     Raises:
         UserError: shapes that do not go together, distances that are not numbers, no valid query, an unknown ``ap``.
@@ -90,55 +97,116 @@ def evaluate_rank(
         >>> evaluate_rank([[0.1, 0.2, 0.3]], [7], [5, 7, 7], [1], [2, 2, 1]).mAP
         0.5
     """
-    distances = np.asarray(distmat)
+    distances = distmat if isinstance(distmat, LazyMatrix | Tensor) else np.asarray(distmat)
     q_pids, g_pids, q_camids, g_camids = map(np.asarray, (q_pids, g_pids, q_camids, g_camids))
-    _check(distances, q_pids, g_pids, q_camids, g_camids, max_rank, ap)
+    _check(tuple(distances.shape), q_pids, g_pids, q_camids, g_camids, max_rank, ap)
+    device = distances.device if isinstance(distances, Tensor) else torch.device("cpu")
+    (q_persons, g_persons), (q_views, g_views) = (
+        [torch.as_tensor(labels, device=device) for labels in number(*labels)]
+        for labels in ((q_pids, g_pids), (q_camids, g_camids))
+    )
+    persons = _Persons(g_persons)
     average_precision = _step_ap if ap == "step" else _trapezoid_ap
     valid, first, precisions, inverse_penalty = [], [], [], []
-    for query, (row, person, camera) in enumerate(zip(distances, q_pids, q_camids, strict=True)):
-        same = g_pids == person
-        match = np.sort(row[same & (g_camids != camera)])
-        if not match.size:
+    for rows in row_blocks(tuple(distances.shape), block_bytes):
+        block = _block(distances, rows)
+        own, is_own = persons.of(q_persons[rows])
+        is_match = is_own & (g_views[own] != q_views[rows, None])
+        matches = is_match.sum(dim=1)
+        has_match = matches.nonzero()[:, 0]
+        if not len(has_match):
             continue
-        other = np.sort(row[~same])
-        others_before = np.searchsorted(other, match, side="right")
-        ranks = others_before + np.arange(1, match.size + 1)
-        valid.append(query)
-        first.append(ranks[0])
-        precisions.append(average_precision(match, others_before))
-        inverse_penalty.append(match.size / ranks[-1])
+        d_own = block.gather(1, own)
+        match = d_own.masked_fill(~is_match, torch.inf).sort(dim=1).values[:, : int(matches.max())].contiguous()
+        others = _count_up_to(match, block) - _count_up_to(match, d_own, is_own)
+        is_real = torch.arange(match.shape[1], device=device) < matches[:, None]
+        i = torch.arange(1, match.shape[1] + 1, device=device)
+        ranks = others + i
+        mean_precision = average_precision(match, matches, others).masked_fill(~is_real, 0).sum(dim=1) / matches
+        valid.append(has_match + rows.start)
+        first.append(ranks[has_match, 0])
+        precisions.append(mean_precision[has_match])
+        inverse_penalty.append((matches / ranks.gather(1, (matches - 1).clamp(min=0)[:, None])[:, 0])[has_match])
     if not first:
         raise UserError("no query has a match in the gallery, junk aside; check persons and cameras, or the junk rule")
-    divisor = len(first) if ap == "step" else len(q_pids)
-    first_rank = np.asarray(first)
+    first_rank, precision, penalty, indices = (
+        torch.cat(parts).cpu().numpy() for parts in (first, precisions, inverse_penalty, valid)
+    )
+    divisor = len(first_rank) if ap == "step" else len(q_pids)
     hits = np.bincount(first_rank[first_rank <= max_rank] - 1, minlength=max_rank)
     return RankingResult(
         cmc=np.cumsum(hits) / divisor,
-        mAP=float(np.sum(precisions) / divisor),
-        mINP=float(np.sum(inverse_penalty) / divisor),
+        mAP=float(precision.sum() / divisor),
+        mINP=float(penalty.sum() / divisor),
         num_queries=len(q_pids),
-        num_valid=len(valid),
-        valid=np.asarray(valid),
+        num_valid=len(indices),
+        valid=indices,
         first_rank=first_rank,
-        ap=np.asarray(precisions),
+        ap=precision,
         divisor=divisor,
     )
 
 
-def _step_ap(match: NDArray, others_before: NDArray[np.int64]) -> float:
-    matches_until = np.searchsorted(match, match, side="right")  # its whole group's, where distances are equal
-    return float(np.mean(matches_until / (matches_until + others_before)))
+def number(*labels: NDArray) -> list[NDArray[np.int64]]:
+    """Replace labels of any type by numbers, the same label in all arrays by the same number."""
+    inverse = np.unique(np.concatenate(labels), return_inverse=True)[1]
+    return np.split(inverse, np.cumsum([len(part) for part in labels])[:-1])
 
 
-def _trapezoid_ap(match: NDArray, others_before: NDArray[np.int64]) -> float:
-    i = np.arange(1, match.size + 1)
-    rank = others_before + i
-    before = np.divide(i - 1, rank - 1, out=np.ones(match.size), where=rank > 1)
-    return float(np.mean((i / rank + before) / 2))
+def _block(distances: NDArray | LazyMatrix | Tensor, rows: slice) -> Tensor:
+    block = distances[rows]
+    if not isinstance(block, Tensor):
+        block = torch.from_numpy(np.require(block, requirements=["C", "W"]))  # a file's, mapped, may be read only
+    if block.dtype not in (torch.float32, torch.float64):
+        block = block.double()
+    if block.isnan().any():
+        raise UserError("distances hold NaN; check the features")
+    return block.contiguous()
+
+
+class _Persons:
+    """The gallery items of each person, found without a comparison with every item."""
+
+    def __init__(self, persons: Tensor) -> None:
+        self.sorted, self.order = persons.sort(stable=True)
+
+    def of(self, persons: Tensor) -> tuple[Tensor, Tensor]:
+        """Return indices of the gallery (n, S) for each of ``persons`` (n,), and which of them are not padding."""
+        start = torch.searchsorted(self.sorted, persons)
+        count = torch.searchsorted(self.sorted, persons, right=True) - start
+        i = torch.arange(max(int(count.max()), 1), device=persons.device)
+        place = (start[:, None] + i).clamp(max=len(self.sorted) - 1)
+        return self.order[place], i < count[:, None]
+
+
+def _count_up_to(match: Tensor, distances: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Count in each row of ``distances`` (n, G) those up to each of ``match`` (n, M), which ascends: (n, M)."""
+    rows, columns = match.shape
+    # The first match that is not nearer: an item at a match's own distance counts as before it.
+    place = torch.searchsorted(match, distances, out_int32=True)
+    if kept is not None:
+        place.masked_fill_(~kept, columns)
+    place += torch.arange(rows, dtype=torch.int32, device=match.device)[:, None] * (columns + 1)
+    counts = torch.bincount(place.view(-1), minlength=rows * (columns + 1)).view(rows, columns + 1)
+    return counts[:, :columns].cumsum(dim=1)
+
+
+def _step_ap(match: Tensor, matches: Tensor, others: Tensor) -> Tensor:
+    """Return the precision at each match (n, M), padded after ``matches`` (n,), from the others up to it (n, M)."""
+    until = torch.searchsorted(match, match, right=True)  # its whole group's, where distances are equal
+    until = torch.minimum(until, matches[:, None])
+    return until.double() / (until + others)
+
+
+def _trapezoid_ap(match: Tensor, matches: Tensor, others: Tensor) -> Tensor:
+    i = torch.arange(1, match.shape[1] + 1, device=match.device, dtype=torch.float64)
+    rank = others + i
+    before = torch.where(rank > 1, (i - 1) / (rank - 1).clamp(min=1), 1.0)
+    return (i / rank + before) / 2
 
 
 def _check(
-    distances: NDArray,
+    shape: tuple[int, ...],
     q_pids: NDArray,
     g_pids: NDArray,
     q_camids: NDArray,
@@ -147,15 +215,13 @@ def _check(
     ap: str,
 ) -> None:
     expected = (len(q_pids), len(g_pids))
-    if distances.shape != expected or q_camids.shape != q_pids.shape or g_camids.shape != g_pids.shape:
+    if shape != expected or q_camids.shape != q_pids.shape or g_camids.shape != g_pids.shape:
         raise UserError(
-            f"distances are {distances.shape}, cameras {q_camids.shape} and {g_camids.shape}; "
+            f"distances are {shape}, cameras {q_camids.shape} and {g_camids.shape}; "
             f"expected {expected} for {expected[0]} queries and {expected[1]} gallery items"
         )
     if not all(expected):
         raise UserError(f"{expected[0]} queries and {expected[1]} gallery items; both need at least one")
-    if np.isnan(distances).any():
-        raise UserError("distances hold NaN; check the features")
     if max_rank < 1:
         raise UserError(f"max_rank is {max_rank}; expected at least 1")
     if ap not in AVERAGE_PRECISIONS:

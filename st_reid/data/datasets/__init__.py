@@ -59,4 +59,13 @@ def dataset_names() -> list[str]:
 
 
 def _load_readers() -> None:
-    from st_reid.data.datasets import dukemtmcvidreid, ilidsvid, manifest, mars, prid2011, walkers  # noqa: F401
+    from st_reid.data.datasets import (  # noqa: F401
+        dukemtmcreid,
+        dukemtmcvidreid,
+        ilidsvid,
+        manifest,
+        market1501,
+        mars,
+        prid2011,
+        walkers,
+    )

@@ -1,0 +1,52 @@
+"""What Market-1501 and DukeMTMC-reID share: three folders of images whose names say person, camera and time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from st_reid.data.datasets import find_folder
+from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.errors import UserError
+
+FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+
+
+def read_images(
+    dataset: str,
+    root: Path | None,
+    names: Sequence[str],
+    parse_name: Callable[[str], tuple[str, str, float] | None],
+    junk: str | None = None,
+) -> Dataset:
+    """Read three folders of images, each image a tracklet of one frame.
+
+    Args:
+        dataset: its registered name.
+        root: the folder that holds one of ``names``, or that folder itself.
+        names: of the dataset's folder.
+        parse_name: from an image's name to person, camera and time; ``None`` for a name that it does not know.
+        junk: the person whose images are left out.
+
+    Raises:
+        UserError: a missing or empty folder, or an image whose name ``parse_name`` does not know.
+    """
+    folder = find_folder(root, names, list(FOLDERS.values()), dataset)
+    splits = {split: _read_folder(dataset, folder / name, parse_name, junk) for split, name in FOLDERS.items()}
+    return Dataset(dataset, **splits, notes={"images": "every image is a tracklet of one frame"})
+
+
+def _read_folder(
+    dataset: str, folder: Path, parse_name: Callable[[str], tuple[str, str, float] | None], junk: str | None
+) -> tuple[Tracklet, ...]:
+    tracklets = []
+    for path in sorted(folder.glob("*.jpg")):
+        parsed = parse_name(path.name)
+        if parsed is None:
+            raise UserError(f"{dataset}: the name of {path} does not say person, camera and time; remove the file")
+        person, camera, time = parsed
+        if person != junk:
+            tracklets.append(Tracklet(f"{folder.name}/{path.stem}", (path,), person, camera, time))
+    if not tracklets:
+        raise UserError(f"{dataset}: no images in {folder}; expected the dataset's .jpg files")
+    return tuple(tracklets)

@@ -1,0 +1,318 @@
+"""Where and when a person can be: ST-ReID's spatial-temporal stream and its joint metric.
+
+Wang, Lai, Huang, Xie: Spatial-Temporal Person Re-identification, AAAI 2019. docs/spatial_temporal.md explains it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from st_reid.errors import UserError
+from st_reid.retrieval.distance import CosineDistance
+from st_reid.retrieval.matrix import LazyMatrix
+
+EPSILON = 1e-7  # added to counts and sums that divide, as in the original
+REACH = 3  # the smoothing kernel ends after so many sigma
+MOST_ENTRIES = 2**27  # of the table of transit times: 1 GiB
+
+
+@dataclass(frozen=True)
+class SpatialTemporalModel:
+    """How long persons take from one camera to another: a smoothed histogram for each ordered pair of cameras.
+
+    Make one with :meth:`fit` or :meth:`load`.
+
+    Attributes:
+        cameras: (C,) their labels, in ascending order.
+        pairs: (P, 2) the pairs of cameras that one person passed, as indices of (later, earlier) camera.
+        counts: (P, bins) how many persons took so long, before smoothing; zeros where that is not known.
+        curves: (P, bins) the probability of a transit time, smoothed; each sums to 1.
+        bin_width: of the histogram, in the unit of the times.
+        sigma: of the Gaussian that smooths, in bins.
+    """
+
+    cameras: NDArray
+    pairs: NDArray[np.int64]
+    counts: NDArray[np.float64]
+    curves: NDArray[np.float64]
+    bin_width: float
+    sigma: float
+
+    @classmethod
+    def fit(
+        cls,
+        pids: ArrayLike,
+        camids: ArrayLike,
+        times: ArrayLike,
+        *,
+        bin_width: float = 100,
+        sigma: float = 50.0,
+    ) -> SpatialTemporalModel:
+        """Learn transit times from persons seen by several cameras (section 3.2 of the paper, eq. 1 to 3).
+
+        A person counts once for each pair of cameras that saw it, with the difference of its mean times there. A person
+        whom one camera saw adds nothing. The histograms are as long as the longest difference asks for, and the reach
+        of the kernel; beyond them the probability is 0.
+
+        Args:
+            pids: (N,) persons, of any type that can be compared.
+            camids: (N,) cameras, likewise.
+            times: (N,) on one clock for all cameras, in frames, seconds or any other unit.
+            bin_width: width of a bin in that unit.
+            sigma: of the smoothing, in bins. It belongs to ``bin_width`` and to the constants of :func:`joint_score`.
+
+        Raises:
+            UserError: lengths that differ, a time that is missing or not finite, no person seen by two cameras, a
+                difference too long for this ``bin_width``, or a ``bin_width`` or ``sigma`` that is not positive.
+        """
+        pids, camids, times = np.asarray(pids), np.asarray(camids), as_times(times, "the times to learn from")
+        if not pids.shape == camids.shape == times.shape or pids.ndim != 1:
+            raise UserError(f"{pids.shape} persons, {camids.shape} cameras, {times.shape} times; expected (N,) of each")
+        for name, value in (("bin_width", bin_width), ("sigma", sigma)):
+            if not 0 < value < np.inf:
+                raise UserError(f"{name} is {value}; expected a positive number")
+        cameras, camera = np.unique(camids, return_inverse=True)
+        later, earlier, gaps = _transits(np.unique(pids, return_inverse=True)[1], camera, times, len(cameras))
+        if not gaps.size:
+            raise UserError(
+                f"no person of {len(np.unique(pids))} was seen by two of the {len(cameras)} cameras; "
+                "there are no transit times to learn from"
+            )
+        reach = int(np.ceil(REACH * sigma))
+        pairs, pair = np.unique(np.stack([later, earlier], axis=1), axis=0, return_inverse=True)
+        length = np.floor(gaps.max() / bin_width) + 1 + reach
+        if len(pairs) * length > MOST_ENTRIES:
+            raise UserError(
+                f"a transit took {gaps.max():g}, which is {length - 1 - reach:g} bins of {bin_width:g}; "
+                "raise bin_width, or check the clocks"
+            )
+        bins = int(length)
+        flat = pair.ravel() * bins + (gaps / bin_width).astype(np.int64)
+        counts = np.bincount(flat, minlength=len(pairs) * bins).reshape(len(pairs), bins).astype(np.float64)
+        return cls(cameras, pairs, counts, _smooth(_to_one(counts), sigma, reach), float(bin_width), float(sigma))
+
+    @property
+    def bins(self) -> int:
+        """Length of the histograms."""
+        return self.curves.shape[1]
+
+    def probability(
+        self, q_camids: ArrayLike, q_times: ArrayLike, g_camids: ArrayLike, g_times: ArrayLike
+    ) -> NDArray[np.float64]:
+        """Return how probable it is that one person passed both cameras at those times, (Q, G).
+
+        It is 0 for two passings of one camera, for cameras between which nobody was seen to go or that
+        are unknown, and for times farther apart than the histograms reach. At equal times the gallery's camera counts
+        as the later one.
+
+        Raises:
+            UserError: lengths that differ, or a time that is missing or not finite.
+        """
+        return np.asarray(self.between(q_camids, q_times, g_camids, g_times))
+
+    def between(self, q_camids: ArrayLike, q_times: ArrayLike, g_camids: ArrayLike, g_times: ArrayLike) -> LazyMatrix:
+        """Return :meth:`probability`, computed a block of rows at a time.
+
+        Raises:
+            UserError: as :meth:`probability`.
+        """
+        q_camera, q_time = self._encode(q_camids, q_times, "query")
+        g_camera, g_time = self._encode(g_camids, g_times, "gallery")
+        # Row of `table` for (later, earlier), and a last row and a last column of zeros for all that was never seen.
+        unseen = len(self.pairs)
+        place = np.full((len(self.cameras) + 1,) * 2, unseen)
+        place[tuple(self.pairs.T)] = np.arange(unseen)
+        table = np.zeros((unseen + 1, self.bins + 1))
+        table[:-1, :-1] = self.curves
+        flat, start = table.ravel(), place * (self.bins + 1)
+
+        def look_up(q: NDArray[np.integer] | slice, g: NDArray[np.integer] | slice) -> NDArray[np.float64]:
+            each = isinstance(q, slice)  # a row for each query, or a query for each gallery item
+            camera, time = (q_camera[q, None], q_time[q, None]) if each else (q_camera[q], q_time[q])
+            gap = time - g_time[g]
+            first = np.where(gap > 0, start[camera, g_camera[g]], start[g_camera[g], camera])
+            np.divide(np.abs(gap, out=gap), self.bin_width, out=gap)
+            return flat[first + np.minimum(gap, self.bins, out=gap).astype(np.int64)]
+
+        return LazyMatrix((len(q_time), len(g_time)), lambda rows: look_up(rows, slice(None)), look_up)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a ``.npz`` file, whole or not at all."""
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        try:
+            with open(partial, "wb") as f:
+                np.savez_compressed(
+                    f,
+                    cameras=self.cameras,
+                    pairs=self.pairs,
+                    counts=self.counts,
+                    curves=self.curves,
+                    bin_width=self.bin_width,
+                    sigma=self.sigma,
+                )
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SpatialTemporalModel:
+        """Read what :meth:`save` wrote; nothing in the file is executed.
+
+        Raises:
+            UserError: a file that cannot be read or is none of ours.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                cameras, pairs, counts, curves = (content[k] for k in ("cameras", "pairs", "counts", "curves"))
+                bin_width, sigma = float(content["bin_width"]), float(content["sigma"])
+            if pairs.shape != (len(curves), 2) or counts.shape != curves.shape or pairs.max() >= len(cameras):
+                raise ValueError("its tables do not go together")
+        except FileNotFoundError:
+            raise UserError(f"{path} is not there; pass what SpatialTemporalModel.save wrote") from None
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise UserError(f"{path} holds no spatial-temporal model ({error}); write one with save") from None
+        return cls(cameras, pairs, counts, curves, bin_width, sigma)
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw the transit times, a cell of the grid for each ordered pair of cameras, into a PNG file."""
+        from st_reid.plots import transit_times
+
+        transit_times(self, Path(path))
+
+    def _encode(self, camids: ArrayLike, times: ArrayLike, what: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return indices of cameras, ``len(self.cameras)`` for one that is not known, and times."""
+        camids, times = np.asarray(camids), as_times(times, f"the {what}'s times")
+        if camids.shape != times.shape or camids.ndim != 1:
+            raise UserError(f"the {what} has {camids.shape} cameras and {times.shape} times; expected (N,) of each")
+        index = {label: i for i, label in enumerate(self.cameras.tolist())}
+        labels, inverse = np.unique(camids, return_inverse=True)
+        return np.array([index.get(label, len(index)) for label in labels.tolist()], dtype=np.int64)[inverse], times
+
+
+def joint_score(
+    similarity: ArrayLike,
+    probability: ArrayLike,
+    *,
+    lambda_appearance: float = 1.0,
+    gamma_appearance: float = 5.0,
+    lambda_time: float = 2.0,
+    gamma_time: float = 5.0,
+) -> NDArray[np.float64]:
+    """Join appearance with where and when (the paper's eq. 5 and 6): f(s; l1, g1) f(p; l2, g2), bigger is better.
+
+    f(x; l, g) = 1 / (1 + l exp(-g x)), the logistic smoothing. The constants belong to bins of 100 frames and
+    sigma = 50: there p is 0.016 at most, and the second factor moves a score by 5 %. The arithmetic is float64: in
+    float32 near-ties move.
+
+    Args:
+        similarity: cosine similarity, any shape, (Q, G).
+        probability: of the spatial-temporal stream, the same shape.
+        lambda_appearance: l of the first factor.
+        gamma_appearance: g of the first factor.
+        lambda_time: l of the second factor.
+        gamma_time: g of the second factor.
+
+    Raises:
+        UserError: two shapes.
+    """
+    s, p = np.asarray(similarity, dtype=np.float64), np.asarray(probability, dtype=np.float64)
+    if s.shape != p.shape:
+        raise UserError(f"similarities are {s.shape}, probabilities {p.shape}; expected one shape")
+    score = _one_plus(s, lambda_appearance, gamma_appearance)
+    score *= _one_plus(p, lambda_time, gamma_time)
+    return np.reciprocal(score, out=score)
+
+
+def joint_distance(appearance: CosineDistance, probability: LazyMatrix, **constants: float) -> LazyMatrix:
+    """Return 1 - :func:`joint_score`, (Q, G), a block of rows at a time.
+
+    Args:
+        appearance: cosine distances (Q, G).
+        probability: what :meth:`SpatialTemporalModel.between` returned for the same items.
+        constants: of :func:`joint_score`.
+
+    Raises:
+        UserError: two shapes.
+    """
+    if appearance.shape != probability.shape:
+        raise UserError(f"distances are {appearance.shape}, probabilities {probability.shape}; expected one shape")
+
+    def join(distance: NDArray[np.floating], p: NDArray[np.floating]) -> NDArray[np.float64]:
+        score = joint_score(np.subtract(1, distance, dtype=np.float64), p, **constants)
+        return np.subtract(1, score, out=score)
+
+    return LazyMatrix(
+        appearance.shape,
+        lambda rows: join(appearance.rows(rows), probability.rows(rows)),
+        lambda i, j: join(appearance.pairs(i, j), probability.pairs(i, j)),
+    )
+
+
+def as_times(times: ArrayLike, what: str) -> NDArray[np.float64]:
+    """Return times as numbers; raise :class:`UserError` where one is missing or not finite."""
+    try:
+        values = np.asarray(times, dtype=np.float64)  # None becomes NaN
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what} are not numbers ({error})") from None
+    missing = np.flatnonzero(~np.isfinite(values).ravel())
+    if missing.size:
+        raise UserError(
+            f"{missing.size} of {values.size} are missing or not finite in {what}, number {missing[0]} first; "
+            "leave those items out, or go by appearance alone"
+        )
+    return values
+
+
+def _transits(
+    person: NDArray[np.int64], camera: NDArray[np.int64], times: NDArray[np.float64], num_cameras: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return later camera, earlier camera and time difference, one for each person and pair of cameras that saw it."""
+    seen, inverse, count = np.unique(person * num_cameras + camera, return_inverse=True, return_counts=True)
+    mean = np.bincount(inverse, weights=times) / (count + EPSILON)
+    person, camera = np.divmod(seen, num_cameras)  # sorted by person, then by camera
+    a, b = [], []
+    for lag in range(1, num_cameras):
+        first = np.flatnonzero(person[lag:] == person[:-lag])
+        if not first.size:
+            break
+        a.append(first)
+        b.append(first + lag)
+    if not a:
+        nothing = np.empty(0, dtype=np.int64)
+        return nothing, nothing, np.empty(0)
+    first, second = np.concatenate(a), np.concatenate(b)
+    gap = mean[second] - mean[first]
+    forward = gap >= 0  # at equal times the second camera in ascending order counts as the later one
+    later, earlier = np.where(forward, second, first), np.where(forward, first, second)
+    return camera[later], camera[earlier], np.abs(gap)
+
+
+def _to_one(histograms: NDArray[np.float64]) -> NDArray[np.float64]:
+    return histograms / (histograms.sum(axis=1, keepdims=True) + EPSILON)
+
+
+def _smooth(histograms: NDArray[np.float64], sigma: float, reach: int) -> NDArray[np.float64]:
+    """Convolve histograms (P, bins) with a Gaussian that ends after ``reach`` bins, and normalise them again."""
+    distance = np.arange(-reach, reach + 1)
+    kernel = np.exp(-(distance**2) / (2 * sigma**2)) / (sigma * np.sqrt(2 * np.pi))
+    smoothed = np.zeros_like(histograms)
+    bins = histograms.shape[1]
+    for row, column in zip(*np.nonzero(histograms), strict=True):  # few are: one a person and pair of cameras at most
+        first, last = max(0, column - reach), min(bins, column + reach + 1)
+        smoothed[row, first:last] += histograms[row, column] * kernel[first - column + reach : last - column + reach]
+    return _to_one(smoothed)
+
+
+def _one_plus(x: NDArray[np.float64], scale: float, gamma: float) -> NDArray[np.float64]:
+    """Return 1 + scale exp(-gamma x), the inverse of the logistic."""
+    y = np.asarray(np.multiply(x, -gamma))  # in place from here on: these are tens of millions
+    np.exp(y, out=y)
+    y *= scale
+    y += 1
+    return y
