@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -147,12 +148,17 @@ def read_features(path: str | os.PathLike[str]) -> Extracted:
 
 
 def read_distribution(
-    path: str | os.PathLike[str], bin_width: float = BIN_WIDTH, sigma: float = SIGMA
+    path: str | os.PathLike[str],
+    cameras: Sequence[Any] | None = None,
+    bin_width: float = BIN_WIDTH,
+    sigma: float = SIGMA,
 ) -> SpatialTemporalModel:
-    """Read ``pytorch_result2.mat``, the smoothed distribution, as a model of the cameras 1, 2, ....
+    """Read ``pytorch_result2.mat``, the smoothed distribution.
 
     Args:
         path: the file.
+        cameras: (C,) labels in the order of the table; ``None`` for the numbers 1, 2, ... of :func:`read_features`.
+            The datasets of this package have strings, ``"1"``.
         bin_width: that it was made with.
         sigma: that it was made with, in bins.
 
@@ -166,8 +172,10 @@ def read_distribution(
     if not len(pairs):
         raise UserError(f"{path}: the distribution is all zeros")
     curves = distribution[tuple(pairs.T)]
-    cameras = np.arange(1, len(distribution) + 1)
-    return SpatialTemporalModel(cameras, pairs, np.zeros_like(curves), curves, float(bin_width), float(sigma))
+    labels = np.arange(1, len(distribution) + 1) if cameras is None else np.asarray(cameras)
+    if len(labels) != len(distribution):
+        raise UserError(f"{path}: {len(labels)} labels for {len(distribution)} cameras")
+    return SpatialTemporalModel(labels, pairs, np.zeros_like(curves), curves, float(bin_width), float(sigma))
 
 
 def _load(path: str | os.PathLike[str]) -> dict[str, NDArray]:

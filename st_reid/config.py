@@ -34,11 +34,13 @@ class ReadConfig:
         options: the dataset reader's own options, such as {queries_in_gallery: false}.
         workers: processes that read images; 0 reads in the main one.
         on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
+        interpolation: how images are resized, in training and in tests.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
     workers: int = 2
     on_bad_image: Literal["stop", "skip"] = "stop"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
 
 @dataclass
@@ -49,6 +51,7 @@ class DataConfig(ReadConfig):
         options: the dataset reader's own options, such as {queries_in_gallery: false}.
         workers: processes that read images; 0 reads in the main one.
         on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
+        interpolation: how images are resized, in training and in tests.
         sampler: how a training clip is drawn from its tracklet.
         persons: identities in a training batch, P.
         clips: clips of each, K.
@@ -74,8 +77,10 @@ class OptimConfig:
     """How the weights are changed.
 
     Attributes:
-        lr: Adam's learning rate after the warm-up.
-        weight_decay: Adam's L2 penalty.
+        name: adam, or sgd with momentum 0.9 as Nesterov's.
+        lr: learning rate after the warm-up.
+        backbone_lr: factor on it for the backbone.
+        weight_decay: L2 penalty.
         warmup_epochs: linear warm-up from a hundredth of lr.
         schedule: multiply by gamma at the milestones, or follow a cosine to zero.
         milestones: epochs of the steps.
@@ -83,9 +88,12 @@ class OptimConfig:
         label_smoothing: of the cross entropy.
         margin: of the triplet loss.
         triplet_weight: of the triplet loss beside the cross entropy.
+        levels: mean or sum of the losses of a model with several levels or parts.
     """
 
+    name: Literal["adam", "sgd"] = "adam"
     lr: float = 3.5e-4
+    backbone_lr: float = 1.0
     weight_decay: float = 5e-4
     warmup_epochs: float = 10
     schedule: Literal["steps", "cosine"] = "steps"
@@ -94,6 +102,53 @@ class OptimConfig:
     label_smoothing: float = 0.1
     margin: float = 0.3
     triplet_weight: float = 1.0
+    levels: Literal["mean", "sum"] = "mean"
+
+
+@dataclass
+class JointConfig:
+    """How appearance is joined with where and when; the constants are those of ST-ReID and belong together.
+
+    Attributes:
+        use: auto ranks by the joint metric too where every tracklet has a time; always makes it an error where one
+            has none; never leaves it out.
+        model: a file of fitted transit times, which a training run leaves as spatial_temporal.npz; null fits them on
+            the dataset's training tracklets.
+        bin_width: width of a bin of transit times, in the unit of the times.
+        sigma: of the smoothing, in bins.
+        lambda_appearance: of the logistic of the similarity.
+        gamma_appearance: of the logistic of the similarity.
+        lambda_time: of the logistic of the transit time's probability.
+        gamma_time: of the logistic of the transit time's probability.
+        choose: choose sigma and gamma_time by cross-validation on the training identities.
+    """
+
+    use: Literal["auto", "always", "never"] = "auto"
+    model: str | None = None
+    bin_width: float = 100.0
+    sigma: float = 50.0
+    lambda_appearance: float = 1.0
+    gamma_appearance: float = 5.0
+    lambda_time: float = 2.0
+    gamma_time: float = 5.0
+    choose: bool = False
+
+
+@dataclass
+class RerankConfig:
+    """Re-ranking by k-reciprocal neighbours.
+
+    Attributes:
+        use: whether to report every ranking re-ranked too.
+        k1: neighbours that may be reciprocal.
+        k2: neighbours whose sets are averaged.
+        lambda_value: weight of the first distance.
+    """
+
+    use: bool = False
+    k1: int = 20
+    k2: int = 6
+    lambda_value: float = 0.3
 
 
 @dataclass
@@ -107,6 +162,8 @@ class EvalConfig:
             auto takes same_camera where the gallery has two cameras or more.
         ap: step for average precision as torchreid's, trapezoid for ST-ReID's protocol.
         sheet_queries: queries on the contact sheet.
+        joint: how appearance is joined with where and when.
+        rerank: whether and how rankings are re-ranked.
     """
 
     sampler: str = "all"
@@ -114,6 +171,8 @@ class EvalConfig:
     junk: Literal["auto", "same_camera", "same_tracklet"] = "auto"
     ap: Literal["step", "trapezoid"] = "step"
     sheet_queries: int = 10
+    joint: JointConfig = field(default_factory=JointConfig)
+    rerank: RerankConfig = field(default_factory=RerankConfig)
 
 
 @dataclass
@@ -245,6 +304,9 @@ LEAST: dict[str, float] = {
     "data.jitter": 0,
     "eval.batch": 1,
     "eval.sheet_queries": 1,
+    "eval.rerank.k1": 1,
+    "eval.rerank.k2": 1,
+    "optim.backbone_lr": 0,
     "optim.weight_decay": 0,
     "optim.warmup_epochs": 0,
     "optim.triplet_weight": 0,

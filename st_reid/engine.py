@@ -1,4 +1,4 @@
-"""The steps of a run: train an epoch, extract features, rank them."""
+"""The steps of a run: train an epoch, extract features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from st_reid.data.loader import TrackletClips, eval_loader
 from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import TestTransform, to_float
 from st_reid.errors import UserError
-from st_reid.retrieval import RankingResult, cosine_distance, evaluate_rank
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +146,7 @@ class ClipReader:
         width: in pixels.
         seq_len: frames in a clip.
         seed: of samplers that draw.
-        read: workers and what to do with a bad image.
+        read: workers, resizing, and what to do with a bad image.
         eval: the sampler and the batch size.
     """
 
@@ -169,7 +168,7 @@ class ClipReader:
             tracklets,
             sampler=self.eval.sampler,
             seq_len=1 if single else self.seq_len,
-            transform=TestTransform(self.height, self.width),
+            transform=TestTransform(self.height, self.width, self.read.interpolation),
             seed=self.seed,
             on_bad_image=self.read.on_bad_image,
         )
@@ -198,78 +197,3 @@ def extract_features(
     if sums is None:
         raise UserError("no tracklets to extract features of")
     return (sums / weights).float().numpy()
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """Query and gallery, encoded once, so that features of any kind can be ranked.
-
-    Attributes:
-        query: the tracklets to look for.
-        gallery: the tracklets to look in.
-        junk: ``same_camera`` or ``same_tracklet``: what is left out of the gallery for a query, among its person.
-        ap: ``step`` or ``trapezoid``.
-    """
-
-    query: tuple[Tracklet, ...]
-    gallery: tuple[Tracklet, ...]
-    junk: str
-    ap: str
-
-    @classmethod
-    def of(cls, query: Sequence[Tracklet], gallery: Sequence[Tracklet], config: EvalConfig) -> Retrieval:
-        """Resolve the junk rule ``auto`` and check that there is something to rank.
-
-        Raises:
-            UserError: an empty query or gallery, persons that are not known, or no query with a match.
-        """
-        if not query or not gallery:
-            raise UserError(
-                f"{len(query)} query and {len(gallery)} gallery tracklets; evaluation needs both: "
-                "check the dataset's splits"
-            )
-        unknown = sum(not t.person for t in (*query, *gallery))
-        if unknown:
-            raise UserError(
-                f"{unknown} tracklets have no person, so there is nothing to evaluate; "
-                "name the persons, for example with --identities of st_reid.tracklets"
-            )
-        junk = config.junk
-        if junk == "auto":
-            junk = "same_camera" if len({t.camera for t in gallery}) > 1 else "same_tracklet"
-        retrieval = cls(tuple(query), tuple(gallery), junk, config.ap)
-        # Found now and not after hours: zeros serve, as which queries are valid does not depend on distances.
-        retrieval.rank(np.zeros((len(query), len(gallery)), np.float32))
-        return retrieval
-
-    def views(self) -> tuple[list[str], list[str]]:
-        """Return for query and gallery what must differ from the query's for an item of its person to count."""
-        key = "camera" if self.junk == "same_camera" else "name"
-        return [getattr(t, key) for t in self.query], [getattr(t, key) for t in self.gallery]
-
-    @property
-    def tracklets(self) -> list[Tracklet]:
-        """Every tracklet once: those of the query first."""
-        return list(dict.fromkeys((*self.query, *self.gallery)))
-
-    def distances(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return cosine distances (Q, G) from features of :attr:`tracklets`, (N, D)."""
-        row = {tracklet: i for i, tracklet in enumerate(self.tracklets)}
-        return cosine_distance(features[[row[t] for t in self.query]], features[[row[t] for t in self.gallery]])
-
-    def rank(self, distances: NDArray[np.floating]) -> RankingResult:
-        """Evaluate distances (Q, G) under the chosen protocol."""
-        persons = [t.person for t in self.query], [t.person for t in self.gallery]
-        return evaluate_rank(distances, *persons, *self.views(), ap=self.ap)
-
-    def describe(self) -> dict[str, str]:
-        """Return the protocol in words, for the report."""
-        left_out = {
-            "same_camera": "gallery tracklets of the query's person and camera are left out",
-            "same_tracklet": "the query's own tracklet is left out",
-        }
-        ap = {
-            "step": "step AP, means over queries with a match",
-            "trapezoid": "trapezoidal AP, CMC and mAP divided by all queries",
-        }
-        return {"junk": f"{self.junk}: {left_out[self.junk]}", "ap": f"{self.ap}: {ap[self.ap]}"}

@@ -30,7 +30,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     """
     from st_reid import report
     from st_reid.data.datasets import read_dataset
-    from st_reid.engine import ClipReader, Compute, Retrieval, extract_features
+    from st_reid.engine import ClipReader, Compute
+    from st_reid.evaluation import Retrieval, evaluate_model
 
     check_ranges(config)
     compute = Compute.choose(config.device, config.precision)
@@ -45,21 +46,19 @@ def evaluate(config: EvaluateConfig) -> Path:
     logger.info("%s: %d queries, %d gallery tracklets", dataset.name, len(retrieval.query), len(retrieval.gallery))
 
     start = time.perf_counter()
-    features = extract_features(compute.place(model), retrieval.tracklets, reader, compute)
-    distances = retrieval.distances(features)
-    rankings = {"appearance": retrieval.rank(distances)}
+    evaluation = evaluate_model(compute.place(model), dataset.train, retrieval, reader, compute)
     seconds = time.perf_counter() - start
-    if config.baselines:
-        rankings["color_histogram"] = report.rank_color_histogram(retrieval, config.data)
+    baselines = {"color_histogram": report.rank_color_histogram(retrieval, config.data)} if config.baselines else {}
 
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
         report.write_config(config, partial)
-        content = report.assemble(made_of["name"], dataset, retrieval, reader, compute, rankings)
+        content = report.assemble(made_of["name"], dataset, retrieval, reader, compute, evaluation)
+        content |= {name: report.figures(result) for name, result in baselines.items()}
         report.write_json({**content, "eval_seconds": round(seconds, 2)}, partial / "report.json")
-        curves = {name: result.cmc for name, result in rankings.items()}
-        report.draw(retrieval, distances, curves, partial / "plots", config.eval.sheet_queries)
+        curves = {name: result.cmc for name, result in baselines.items()}
+        report.draw(retrieval, evaluation, curves, partial, config.eval.sheet_queries)
         os.rename(partial, output)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,7 +1,8 @@
-"""Losses of a batch of clips; every level of a deeply supervised model counts the same."""
+"""Losses of a batch of clips; every level of a deeply supervised model, or part of one with parts, counts the same."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,33 +39,39 @@ class ClipLoss:
         label_smoothing: the share of the target given to all classes alike.
         margin: of the triplet loss.
         triplet_weight: of the triplet loss; the cross entropy has 1.
+        levels: ``"mean"`` of the levels' losses, as PSTA's, or ``"sum"``, as PCB's.
     """
 
     label_smoothing: float = 0.1
     margin: float = 0.3
     triplet_weight: float = 1.0
+    levels: str = "mean"
 
     def __call__(self, output: Any, labels: Tensor) -> dict[str, Tensor]:
         """Return ``total`` and its parts, ``cross_entropy`` and ``triplet``.
 
         Args:
-            output: logits (B, classes), or (logits, features); either may be a list, which is averaged.
+            output: logits (B, classes), or (logits, features); either may be a list, a level each.
             labels: (B,) identities.
         """
         logits, features = output if isinstance(output, tuple) else (output, None)
         parts = {
-            "cross_entropy": _mean_over_levels(
+            "cross_entropy": self._over_levels(
                 F.cross_entropy(level.float(), labels, label_smoothing=self.label_smoothing)
                 for level in _levels(logits)
             )
         }
         total = parts["cross_entropy"]
         if features is not None:
-            parts["triplet"] = _mean_over_levels(
+            parts["triplet"] = self._over_levels(
                 batch_hard_triplet(level, labels, self.margin) for level in _levels(features)
             )
             total = total + self.triplet_weight * parts["triplet"]
         return {"total": total, **parts}
+
+    def _over_levels(self, losses: Iterable[Tensor]) -> Tensor:
+        stacked = torch.stack(list(losses))
+        return stacked.sum() if self.levels == "sum" else stacked.mean()
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
@@ -73,7 +80,3 @@ class ClipLoss:
 
 def _levels(output: Tensor | list[Tensor]) -> list[Tensor]:
     return [output] if isinstance(output, Tensor) else output
-
-
-def _mean_over_levels(losses: Any) -> Tensor:
-    return torch.stack(list(losses)).mean()

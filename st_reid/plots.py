@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from st_reid.data.frames import FrameReader
 from st_reid.data.tracklet import Tracklet
-from st_reid.engine import Retrieval
-from st_reid.retrieval import rank_gallery
+from st_reid.evaluation import Retrieval
+from st_reid.retrieval import SpatialTemporalModel, rank_gallery
+from st_reid.retrieval.matrix import Matrix
 
 RIGHT, WRONG, QUERY = "#2a9d3a", "#d62728", "#3b6fb6"
 CELL = (48, 96)  # width and height of a frame on a contact sheet
@@ -64,9 +65,7 @@ def cmc_curves(curves: Mapping[str, NDArray[np.float64]], path: Path, ranks: int
     figure.savefig(path, dpi=110)
 
 
-def contact_sheet(
-    retrieval: Retrieval, distances: NDArray[np.floating], path: Path, *, queries: int = 10, top: int = 6
-) -> None:
+def contact_sheet(retrieval: Retrieval, distances: Matrix, path: Path, *, queries: int = 10, top: int = 6) -> None:
     """Draw queries with their nearest gallery tracklets, right ones framed in green, wrong ones in red.
 
     Of each tracklet its first, middle and last frame are shown. Of the queries that have a match, the ones shown lie
@@ -79,40 +78,131 @@ def contact_sheet(
         queries: rows.
         top: gallery tracklets in a row.
     """
-    rows = _pick_rows(retrieval, distances, queries)
-    persons = np.array([t.person for t in retrieval.gallery])
-    q_views, g_views = (np.array(v) for v in retrieval.views())
-    width, height = FRAMES * CELL[0] + 2 * BORDER, CELL[1] + 2 * BORDER
-    pitch_x, pitch_y = width + GAP, height + CAPTION + GAP
-    sheet = Image.new("RGB", (GAP + (top + 1) * pitch_x + GAP, 3 * CAPTION + len(rows) * pitch_y), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(12)
-    legend = "query (blue), then its nearest tracklets: right (green), wrong (red)"
-    draw.text((GAP, GAP), f"{legend}; first, middle and last frame; best query first", "black", font)
-    reader = FrameReader("skip")
-    for line, q in enumerate(rows):
-        query = retrieval.query[q]
-        junk = (persons == query.person) & (g_views == q_views[q])
-        cells = [(query, QUERY, f"person {query.person}, camera {query.camera}")]
-        for g in rank_gallery(distances[q], junk, top):
+    result = retrieval.rank(distances)
+    order = np.argsort(-result.ap, kind="stable")
+    chosen = [int(result.valid[i]) for i in order[_steps(len(order), queries)]]
+    junk = _junk(retrieval)
+    rows = []
+    for q in chosen:
+        query, row = retrieval.query[q], distances[q]
+        cells = [Cell(query, QUERY, f"person {query.person}, camera {query.camera}")]
+        for g in rank_gallery(row, junk(q), top):
             found = retrieval.gallery[g]
             color = RIGHT if found.person == query.person else WRONG
-            cells.append((found, color, f"{found.person}, camera {found.camera}, d {distances[q, g]:.2g}"))
-        for column, (tracklet, color, caption) in enumerate(cells):
+            cells.append(Cell(found, color, f"{found.person}, camera {found.camera}, d {row[g]:.2g}"))
+        rows.append(cells)
+    legend = "query (blue), then its nearest tracklets: right (green), wrong (red)"
+    _draw_sheet(f"{legend}; first, middle and last frame; best query first", rows, top + 1, path)
+
+
+def changed_sheet(retrieval: Retrieval, appearance: Matrix, joint: Matrix, path: Path, *, queries: int = 10) -> None:
+    """Draw queries whose first hit the joint metric changed: the query, the hit by appearance, the hit by both.
+
+    The ones that it put right and the ones that it put wrong are shown in the proportion in which there are such.
+
+    Args:
+        retrieval: the query and gallery.
+        appearance: (Q, G) cosine distances.
+        joint: (Q, G), 1 - the joint score.
+        path: the PNG to write.
+        queries: rows.
+    """
+    junk = _junk(retrieval)
+    kinds: dict[str, list[tuple[int, int, int]]] = {"put right": [], "put wrong": [], "wrong before and after": []}
+    for q, query in enumerate(retrieval.query):
+        left_out = junk(q)
+        before, after = (rank_gallery(matrix[q], left_out, 1) for matrix in (appearance, joint))
+        if not len(before) or before[0] == after[0]:
+            continue
+        was, now = (retrieval.gallery[g[0]].person == query.person for g in (before, after))
+        if was and now:
+            continue
+        kind = "put right" if now else "put wrong" if was else "wrong before and after"
+        kinds[kind].append((q, int(before[0]), int(after[0])))
+    changed = [(kind, *row) for kind, found in kinds.items() for row in found]
+    rows = []
+    for kind, q, before, after in (changed[i] for i in _steps(len(changed), queries)):
+        query = retrieval.query[q]
+        cells = [Cell(query, QUERY, f"person {query.person}, camera {query.camera}", f"time {query.time:g}: {kind}")]
+        for g in (before, after):
+            found = retrieval.gallery[g]
+            color = RIGHT if found.person == query.person else WRONG
+            scores = f"cos {1 - appearance[q][g]:.3f}, joint {1 - joint[q][g]:.3f}"
+            gap = (found.time or 0) - (query.time or 0)
+            cells.append(Cell(found, color, f"{found.person}, camera {found.camera}, {gap:+.0f}", scores))
+        rows.append(cells)
+    counts = ", ".join(f"{len(found)} {kind}" for kind, found in kinds.items())
+    title = f"first hit by appearance, then by the joint metric, where they differ: {counts}"
+    _draw_sheet(title, rows, 3, path, min_width=720)
+
+
+def transit_times(model: SpatialTemporalModel, path: Path) -> None:
+    """Draw a grid of cameras: persons counted (bars) and the smoothed probability (line) by transit time."""
+    cameras = len(model.cameras)
+    size = min(2.2, 24 / cameras)
+    figure = Figure(figsize=(1 + size * cameras, 0.8 + size * 0.8 * cameras), layout="constrained")
+    grid = figure.subplots(cameras, cameras, sharex=True, sharey=True, squeeze=False)
+    times = (np.arange(model.bins) + 0.5) * model.bin_width
+    highest = model.counts.max()
+    coarse = max(1, model.bins // 100)  # a bar for each hundredth; bins are finer than pixels
+    edges = np.arange(0, model.bins + coarse, coarse) * model.bin_width
+    for axes in grid.flat:
+        axes.set_visible(True)
+        axes.tick_params(labelsize=7)
+    for (later, earlier), counts, curve in zip(model.pairs, model.counts, model.curves, strict=True):
+        axes = grid[later, earlier]
+        axes.plot(times, curve, color=QUERY, linewidth=1.2)
+        if highest:
+            bars = np.add.reduceat(counts, np.arange(0, model.bins, coarse))
+            axes.stairs(bars / bars.max() * curve.max(), edges[: len(bars) + 1], color="tab:gray", alpha=0.4, fill=True)
+            axes.annotate(f"n = {counts.sum():.0f}", (0.97, 0.9), xycoords="axes fraction", ha="right", fontsize=7)
+    for i, camera in enumerate(model.cameras):
+        grid[0, i].set_title(f"from {camera}", fontsize=9)
+        grid[i, 0].set_ylabel(f"to {camera}", fontsize=9)
+    figure.suptitle("Transit times: probability a bin (line), persons counted (bars, scaled to it)", fontsize=10)
+    figure.supxlabel(f"time between cameras (bins of {model.bin_width:g}, sigma {model.sigma:g} bins)", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+class Cell(NamedTuple):
+    """A tracklet on a sheet, the colour of its frame, and the lines below it."""
+
+    tracklet: Tracklet
+    color: str
+    caption: str
+    second: str = ""
+
+
+def _draw_sheet(title: str, rows: Sequence[Sequence[Cell]], columns: int, path: Path, min_width: int = 0) -> None:
+    width, height = FRAMES * CELL[0] + 2 * BORDER, CELL[1] + 2 * BORDER
+    captions = 2 if any(cell.second for cells in rows for cell in cells) else 1
+    pitch_x, pitch_y = width + GAP, height + captions * CAPTION + GAP
+    size = max(min_width, GAP + columns * pitch_x + GAP), 3 * CAPTION + len(rows) * pitch_y
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(12)
+    draw.text((GAP, GAP), title, "black", font)
+    reader = FrameReader("skip")
+    for line, cells in enumerate(rows):
+        for column, cell in enumerate(cells):
             x = GAP + column * pitch_x + (GAP if column else 0)
             y = 2 * CAPTION + line * pitch_y
-            draw.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
-            sheet.paste(_strip(reader, tracklet), (x + BORDER, y + BORDER))
-            draw.text((x, y + height + 1), _fit(caption, width, font), "black", font)
+            draw.rectangle((x, y, x + width - 1, y + height - 1), fill=cell.color)
+            sheet.paste(_strip(reader, cell.tracklet), (x + BORDER, y + BORDER))
+            for i, text in enumerate((cell.caption, cell.second)):
+                draw.text((x, y + height + 1 + i * CAPTION), _fit(text, width, font), "black", font)
     sheet.save(path)
 
 
-def _pick_rows(retrieval: Retrieval, distances: NDArray[np.floating], queries: int) -> list[int]:
-    """Return query indices at equal steps of average precision, best first."""
-    result = retrieval.rank(distances)
-    order = np.argsort(-result.ap, kind="stable")
-    steps = np.linspace(0, len(order) - 1, min(queries, len(order))).round().astype(int)
-    return [int(result.valid[i]) for i in order[steps]]
+def _junk(retrieval: Retrieval) -> Callable[[int], NDArray[np.bool_]]:
+    persons = np.array([t.person for t in retrieval.gallery])
+    q_views, g_views = (np.array(v) for v in retrieval.views())
+    return lambda q: (persons == retrieval.query[q].person) & (g_views == q_views[q])
+
+
+def _steps(count: int, rows: int) -> NDArray[np.int64]:
+    """Return ``rows`` indices at equal steps from 0 to ``count - 1``."""
+    return np.linspace(0, count - 1, min(rows, count)).round().astype(int)
 
 
 def _strip(reader: FrameReader, tracklet: Tracklet) -> Image.Image:

@@ -24,8 +24,9 @@ from st_reid.config import ReadConfig
 from st_reid.data.frames import FrameReader
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.data.transforms import resize_clip
-from st_reid.engine import ClipReader, Compute, Retrieval
+from st_reid.engine import ClipReader, Compute
 from st_reid.errors import UserError
+from st_reid.evaluation import Evaluation, Retrieval
 from st_reid.retrieval import RankingResult
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,21 @@ def figures(result: RankingResult) -> dict[str, Any]:
         "mINP": round(result.mINP, 6),
         "num_valid": result.num_valid,
         "interval95": {k: [round(v, 4) for v in bounds] for k, bounds in result.interval().items()},
+    }
+
+
+def gain(results: Mapping[str, RankingResult]) -> dict[str, Any]:
+    """Return by how much ``joint`` is above ``camera_mask``, with a 95 % bootstrap interval over queries."""
+    joint, mask = results["joint"], results["camera_mask"]
+    rng = np.random.default_rng(0)
+    draws = rng.integers(joint.num_valid, size=(1000, joint.num_valid))
+    differences = {"rank1": (joint.first_rank == 1) * 1.0 - (mask.first_rank == 1), "mAP": joint.ap - mask.ap}
+    return {
+        **{key: round(float(values.sum() / joint.divisor), 6) for key, values in differences.items()},
+        "interval95": {
+            key: [round(float(v), 4) for v in np.percentile(values[draws].sum(axis=1) / joint.divisor, [2.5, 97.5])]
+            for key, values in differences.items()
+        },
     }
 
 
@@ -110,9 +126,14 @@ def assemble(
     retrieval: Retrieval,
     reader: ClipReader,
     compute: Compute,
-    rankings: Mapping[str, RankingResult],
+    evaluation: Evaluation,
 ) -> dict[str, Any]:
-    """Return the content of ``report.json``, times aside."""
+    """Return the content of ``report.json``, times and baselines aside."""
+    results = {name: ranking.result for name, ranking in evaluation.rankings.items()}
+    joint = {}
+    if "joint" in results:
+        used = {key: value for key, value in asdict(evaluation.joint).items() if key != "use"}
+        joint = {"joint": {**figures(results["joint"]), "over_camera_mask": gain(results), "constants": used}}
     return {
         "arch": arch,
         "dataset": dataset.name,
@@ -121,7 +142,8 @@ def assemble(
             "frames": f"clips of {reader.seq_len} at {reader.height} x {reader.width}, sampler {reader.eval.sampler}",
             **dataset.notes,
         },
-        **{name: figures(result) for name, result in rankings.items()},
+        **{name: figures(result) for name, result in results.items()},
+        **joint,
         "num_query": len(retrieval.query),
         "num_gallery": len(retrieval.gallery),
         "environment": environment(compute),
@@ -144,15 +166,38 @@ def rank_color_histogram(retrieval: Retrieval, read: ReadConfig) -> RankingResul
 
 def draw(
     retrieval: Retrieval,
-    distances: NDArray[np.floating],
+    evaluation: Evaluation,
     curves: Mapping[str, NDArray[np.float64]],
     folder: Path,
     sheet_queries: int,
 ) -> None:
-    """Draw the CMC curves and the contact sheet into ``folder``."""
-    folder.mkdir(exist_ok=True)
-    plots.cmc_curves({name.replace("_", " "): cmc for name, cmc in curves.items()}, folder / "cmc.png")
-    plots.contact_sheet(retrieval, distances, folder / "contact_sheet.png", queries=sheet_queries)
+    """Draw an evaluation into ``folder/plots``, and save the transit times that it used.
+
+    Args:
+        retrieval: query and gallery.
+        evaluation: what was found out.
+        curves: other CMC curves to draw beside.
+        folder: of the run.
+        sheet_queries: rows of a contact sheet.
+    """
+    pictures = folder / "plots"
+    pictures.mkdir(exist_ok=True)
+    rankings = evaluation.rankings
+    every = {**curves, **{name: ranking.result.cmc for name, ranking in rankings.items()}}
+    plots.cmc_curves({name.replace("_", " "): cmc for name, cmc in every.items()}, pictures / "cmc.png")
+    plots.contact_sheet(
+        retrieval, rankings["appearance"].distances, pictures / "contact_sheet.png", queries=sheet_queries
+    )
+    if evaluation.transit_times is not None:
+        evaluation.transit_times.save(folder / "spatial_temporal.npz")
+        evaluation.transit_times.plot(pictures / "transit_times.png")
+        plots.changed_sheet(
+            retrieval,
+            rankings["appearance"].distances,
+            rankings["joint"].distances,
+            pictures / "changed_by_joint.png",
+            queries=sheet_queries,
+        )
 
 
 def announce(dataset: str, content: Mapping[str, Any], folder: Path) -> None:
@@ -163,6 +208,16 @@ def announce(dataset: str, content: Mapping[str, Any], folder: Path) -> None:
     if len(rows) > 1:
         for line in table(rows):
             logger.info(line)
+    if "joint" in content:
+        over = content["joint"]["over_camera_mask"]
+        low, high = over["interval95"]["mAP"]
+        logger.info(
+            "joint over camera_mask: rank-1 %+.1f, mAP %+.1f points (95%% interval %+.1f to %+.1f)",
+            100 * over["rank1"],
+            100 * over["mAP"],
+            100 * low,
+            100 * high,
+        )
     logger.info("report:   %s", folder / "report.json")
     logger.info("pictures: %s", ", ".join(str(p) for p in sorted((folder / "plots").glob("*.png"))))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 
@@ -26,8 +27,9 @@ from st_reid.data.loader import ClipDataset, train_loader
 from st_reid.data.sampling import derived_rng
 from st_reid.data.tracklet import Dataset, Tracklet, person_labels
 from st_reid.data.transforms import TrainTransform
-from st_reid.engine import ClipReader, Compute, Retrieval, extract_features, train_one_epoch
+from st_reid.engine import ClipReader, Compute, extract_features, train_one_epoch
 from st_reid.errors import UserError
+from st_reid.evaluation import Retrieval, evaluate_model
 from st_reid.losses import ClipLoss
 from st_reid.registry import check_model, create_model
 from st_reid.retrieval import RankingResult
@@ -74,6 +76,7 @@ class Run:
         resumed = _last_checkpoint(config)
         source = read_dataset(config.sources, config.root, config.data.options)
         self.dataset = source
+        self.train_tracklets = source.train
         if config.targets is not None:
             self.dataset = read_dataset(config.targets, config.target_root or config.root)
         _check_train(source)
@@ -94,9 +97,8 @@ class Run:
         torch.manual_seed(config.seed)
         self.model = self.compute.place(create_model(**self.model_arguments, pretrained=config.model.pretrained))
         optim = config.optim
-        self.loss = ClipLoss(optim.label_smoothing, optim.margin, optim.triplet_weight)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
+        self.loss = ClipLoss(optim.label_smoothing, optim.margin, optim.triplet_weight, optim.levels)
+        self.optimizer = make_optimizer(self.model, optim)
         steps = len(self.loader)
         factor = partial(learning_rate_factor, config=optim, epochs=config.epochs)
         self.scheduler = LambdaLR(self.optimizer, lambda step: factor(step / steps))
@@ -129,15 +131,13 @@ class Run:
         if best.exists():  # not after 0 epochs
             self.model.load_state_dict(load_checkpoint(best)["state_dict"])
         start = time.perf_counter()
-        distances, result = self._rank(self.retrieval)
-        seconds = time.perf_counter() - start
-        rankings = {**self.baselines["figures"], "appearance": report.figures(result)}
-        content = report.assemble(
-            self.config.arch, self.dataset, self.retrieval, self.reader, self.compute, {"appearance": result}
+        evaluation = evaluate_model(
+            self.model, self.train_tracklets, self.retrieval, self.reader, self.compute, self.config.targets is None
         )
+        seconds = time.perf_counter() - start
         content = {
-            **content,
-            **rankings,
+            **report.assemble(self.config.arch, self.dataset, self.retrieval, self.reader, self.compute, evaluation),
+            **self.baselines["figures"],
             "trained_on": self.config.sources,
             "best": self._explain_best(),
             "epochs": self.config.epochs,
@@ -150,13 +150,7 @@ class Run:
         with SummaryWriter(str(self.folder)) as board:
             for key in ("rank1", "rank5", "rank10", "mAP"):
                 board.add_scalar(f"Test/{self.dataset.name}/{key}", content["appearance"][key], self.epoch)
-        report.draw(
-            self.retrieval,
-            distances,
-            {**curves, "appearance": result.cmc},
-            self.folder / "plots",
-            self.config.eval.sheet_queries,
-        )
+        report.draw(self.retrieval, evaluation, curves, self.folder, self.config.eval.sheet_queries)
         if self.metrics:
             plots.training_curves(self.metrics, self.folder / "plots" / "training.png")
         report.announce(self.dataset.name, content, self.folder)
@@ -165,7 +159,13 @@ class Run:
     def _clips(self, tracklets: Sequence[Tracklet]) -> ClipDataset:
         data = self.config.data
         transform = TrainTransform(
-            self.config.height, self.config.width, crop=data.crop, flip=data.flip, erase=data.erase, jitter=data.jitter
+            self.config.height,
+            self.config.width,
+            crop=data.crop,
+            flip=data.flip,
+            erase=data.erase,
+            jitter=data.jitter,
+            interpolation=data.interpolation,
         )
         return ClipDataset(
             tracklets,
@@ -176,17 +176,16 @@ class Run:
             on_bad_image=data.on_bad_image,
         )
 
-    def _rank(self, retrieval: Retrieval, description: str = "features") -> tuple[np.ndarray, RankingResult]:
+    def _rank(self, retrieval: Retrieval, description: str) -> RankingResult:
         features = extract_features(self.model, retrieval.tracklets, self.reader, self.compute, description)
-        distances = retrieval.distances(features)
-        return distances, retrieval.rank(distances)
+        return retrieval.rank(retrieval.distances(features))
 
     def _measure_baselines(self) -> dict[str, Any]:
         if not self.config.baselines:
             return {"figures": {}, "cmc": {}}
         results = {
             "color_histogram": report.rank_color_histogram(self.retrieval, self.config.data),
-            "untrained": self._rank(self.retrieval, "untrained model")[1],
+            "untrained": self._rank(self.retrieval, "untrained model"),
         }
         figures = {name: report.figures(result) for name, result in results.items()}
         for line in report.table(figures):
@@ -209,7 +208,7 @@ class Run:
         )
         due = self.epoch % self.config.validate_every == 0 or self.epoch == self.config.epochs
         if self.validation is not None and due:
-            _, result = self._rank(self.validation, "validation")
+            result = self._rank(self.validation, "validation")
             row |= {"val_rank1": float(result.cmc[0]), "val_mAP": result.mAP}
         return row
 
@@ -299,6 +298,24 @@ class Run:
             self.compute.device,
             str(self.compute.dtype).removeprefix("torch."),
         )
+
+
+def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """Return the optimizer of a model's trainable parameters, those of its ``backbone`` at a rate of their own."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[config.backbone_lr != 1 and name.startswith("backbone.")].append(parameter)
+    if config.backbone_lr != 1 and not groups[True]:
+        raise UserError(
+            f"optim.backbone_lr is {config.backbone_lr:g}, but the model has no backbone of its own; leave it at 1"
+        )
+    # The new layers come first: theirs is the rate that the log shows.
+    rates = {False: config.lr, True: config.lr * config.backbone_lr}
+    parameters = [{"params": group, "lr": rates[own]} for own, group in sorted(groups.items()) if group]
+    if config.name == "sgd":
+        return torch.optim.SGD(parameters, momentum=0.9, nesterov=True, weight_decay=config.weight_decay, fused=True)
+    return torch.optim.Adam(parameters, weight_decay=config.weight_decay, fused=True)
 
 
 def learning_rate_factor(epoch: float, config: OptimConfig, epochs: int) -> float:

@@ -9,8 +9,9 @@ from st_reid.config import EvalConfig, ReadConfig
 from st_reid.data.datasets import read_dataset
 from st_reid.data.frames import read_frame
 from st_reid.data.tracklet import Tracklet
-from st_reid.engine import ClipReader, Compute, Retrieval, extract_features, train_one_epoch
+from st_reid.engine import ClipReader, Compute, extract_features, train_one_epoch
 from st_reid.errors import UserError
+from st_reid.evaluation import Retrieval
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 

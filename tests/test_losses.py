@@ -52,6 +52,13 @@ def test_levels_are_averaged_and_parts_add_up():
     )
 
 
+def test_losses_of_parts_may_be_summed():
+    labels = torch.tensor([0, 1, 1])
+    logits = [torch.randn(3, 4) for _ in range(6)]
+    mean, total = (ClipLoss(levels=levels)(logits, labels)["total"].item() for levels in ("mean", "sum"))
+    assert total == pytest.approx(6 * mean, rel=1e-6)
+
+
 def test_a_batch_of_one_person_has_a_finite_loss_and_gradient():
     features = torch.randn(3, 4, requires_grad=True)
     batch_hard_triplet(features, torch.zeros(3)).backward()

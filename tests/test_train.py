@@ -17,7 +17,7 @@ from st_reid.config import OptimConfig
 from st_reid.data.datasets import read_dataset
 from st_reid.data.tracklet import Tracklet
 from st_reid.errors import UserError
-from st_reid.training import learning_rate_factor, split_validation
+from st_reid.training import learning_rate_factor, make_optimizer, split_validation
 
 TINY = {
     "--arch": "psta_resnet18",
@@ -73,13 +73,16 @@ def test_the_run_folder_holds_what_is_promised(run):
         "plots/cmc.png",
         "plots/contact_sheet.png",
         "plots/training.png",
+        "plots/transit_times.png",
+        "plots/changed_by_joint.png",
+        "spatial_temporal.npz",
     } <= files
     assert any("tfevents" in f for f in files)
     assert not [f for f in files if "partial" in f]
     content = report(run)
     assert content["arch"] == "psta_resnet18"
     assert (content["num_query"], content["num_gallery"]) == (6, 12)
-    for key in ("untrained", "color_histogram", "appearance"):
+    for key in ("untrained", "color_histogram", "appearance", "camera_mask", "joint"):
         assert set(content[key]) >= {"rank1", "rank5", "rank10", "mAP"}
         assert 0 <= content[key]["mAP"] <= 1
     assert content["protocol"]["junk"].startswith("same_camera")
@@ -285,6 +288,41 @@ def test_a_mistake_in_a_real_process_has_one_line_and_status_2(tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert str(tmp_path / "nowhere") in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_backbone_may_have_its_own_rate(name):
+    model = torch.nn.Module()
+    model.backbone, model.head = torch.nn.Linear(2, 2), torch.nn.Linear(2, 3)
+    model.head.bias.requires_grad_(False)
+    optimizer = make_optimizer(model, OptimConfig(name=name, lr=0.1, backbone_lr=0.01, weight_decay=0.5))
+    head, backbone = optimizer.param_groups
+    assert (head["lr"], backbone["lr"]) == pytest.approx((0.1, 0.001))
+    assert (len(head["params"]), len(backbone["params"])) == (1, 2)
+    assert type(optimizer).__name__.lower() == name
+    assert len(make_optimizer(model, OptimConfig()).param_groups) == 1
+    with pytest.raises(UserError, match="no backbone of its own"):
+        make_optimizer(torch.nn.Linear(2, 2), OptimConfig(backbone_lr=0.1))
+
+
+def test_transit_times_are_chosen_and_rankings_re_ranked_on_request(run, dataset_folder, tmp_path):
+    weights = run / "checkpoints" / "best.pth"
+    options = ["--sources", "manifest", "--root", dataset_folder, "--eval.rerank.use", "--eval.rerank.k1", 3]
+    options += ["--eval.rerank.k2", 2, "--eval.joint.model", run / "spatial_temporal.npz", "--precision", "float32"]
+    evaluate.main([str(a) for a in ["--weights", weights, "--output", tmp_path / "a", *options]])
+    first = report(tmp_path / "a")
+    assert first["joint"] | {"constants": 0} == report(run)["joint"] | {"constants": 0}
+    assert first["joint_reranked"]["num_valid"] == 6
+    assert first["joint"]["over_camera_mask"]["mAP"] == pytest.approx(
+        first["joint"]["mAP"] - first["camera_mask"]["mAP"], abs=1e-5
+    )
+
+
+def test_pcb_is_trained_on_images(dataset_folder, tmp_path):
+    changes = {"arch": "st_reid_pcb", "optim.name": "sgd", "optim.backbone_lr": 0.1, "optim.levels": "sum", "epochs": 1}
+    changes |= {"model.options": "{parts: 2, dim: 8}", "model.loss": "softmax", "data.interpolation": "bicubic"}
+    train.main(arguments(dataset_folder, tmp_path / "pcb", **changes, **{"seq-len": 1}))
+    assert 0 <= report(tmp_path / "pcb")["appearance"]["mAP"] <= 1
 
 
 def test_learning_rate():

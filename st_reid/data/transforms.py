@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -54,6 +55,7 @@ class TrainTransform:
         erase: probability of erasing a rectangle of 2 to 40 % of the area, the same in all frames.
         jitter: brightness, contrast and saturation vary by up to this fraction; 0 leaves colours alone.
         fill: value of erased pixels in 0..1, a channel each.
+        interpolation: ``"bilinear"`` or ``"bicubic"``.
     """
 
     height: int = 256
@@ -63,6 +65,7 @@ class TrainTransform:
     erase: float = 0.5
     jitter: float = 0.0
     fill: tuple[float, float, float] = IMAGENET_MEAN
+    interpolation: str = "bilinear"
 
     def __call__(self, frames: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
         """Draw once and apply to all frames: uint8 (T, 3, height, width)."""
@@ -100,7 +103,7 @@ class TrainTransform:
                 batch = batch[..., top : top + kept_h, left : left + kept_w]
             return F.horizontal_flip(batch) if drawn.flip else batch
 
-        clip = resize_clip(frames, self.height, self.width, crop_and_flip)
+        clip = resize_clip(frames, self.height, self.width, crop_and_flip, self.interpolation)
         if drawn.jitter is not None:
             brightness, contrast, saturation = drawn.jitter
             clip = F.adjust_brightness(clip, brightness)
@@ -121,22 +124,28 @@ class TestTransform:
 
     height: int = 256
     width: int = 128
+    interpolation: str = "bilinear"
 
     def __call__(self, frames: Sequence[Tensor], rng: np.random.Generator | None = None) -> Tensor:
         """Return the clip as uint8 (T, 3, height, width)."""
-        return resize_clip(frames, self.height, self.width)
+        return resize_clip(frames, self.height, self.width, interpolation=self.interpolation)
 
 
 def resize_clip(
-    frames: Sequence[Tensor], height: int, width: int, before: Callable[[Tensor], Tensor] = lambda batch: batch
+    frames: Sequence[Tensor],
+    height: int,
+    width: int,
+    before: Callable[[Tensor], Tensor] = lambda batch: batch,
+    interpolation: str = "bilinear",
 ) -> Tensor:
-    """Resize frames to one clip: bilinear, antialiased where it shrinks.
+    """Resize frames to one clip, antialiased where it shrinks.
 
     Args:
         frames: uint8 (3, h, w) each, of any sizes.
         height: output height in pixels.
         width: output width in pixels.
         before: done to batches (n, 3, h, w) of frames of one size before they are resized.
+        interpolation: ``"bilinear"`` or ``"bicubic"``.
 
     Returns:
         uint8 (T, 3, height, width), contiguous, sharing no memory with ``frames``.
@@ -148,7 +157,7 @@ def resize_clip(
     clip = torch.empty(len(frames), 3, height, width, dtype=torch.uint8)
     done = 0
     for batch in stacked:
-        resized = F.resize(before(batch), [height, width], antialias=True)
+        resized = F.resize(before(batch), [height, width], InterpolationMode(interpolation), antialias=True)
         for frame, planes in zip(resized.permute(0, 2, 3, 1).numpy(), clip[done:].numpy(), strict=False):
             cv2.split(frame, list(planes))  # into place; three times as fast as torch's contiguous()
         done += len(batch)

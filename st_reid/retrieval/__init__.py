@@ -4,13 +4,14 @@ from st_reid.retrieval.distance import CosineDistance, cosine_distance, normaliz
 from st_reid.retrieval.matrix import LazyMatrix
 from st_reid.retrieval.ranking import RankingResult, evaluate_rank, rank_gallery
 from st_reid.retrieval.reranking import rerank, rerank_distances
-from st_reid.retrieval.spatial_temporal import SpatialTemporalModel, joint_distance, joint_score
+from st_reid.retrieval.spatial_temporal import SpatialTemporalModel, choose_constants, joint_distance, joint_score
 
 __all__ = [
     "CosineDistance",
     "LazyMatrix",
     "RankingResult",
     "SpatialTemporalModel",
+    "choose_constants",
     "cosine_distance",
     "evaluate_rank",
     "joint_distance",

@@ -6,6 +6,7 @@ Wang, Lai, Huang, Xie: Spatial-Temporal Person Re-identification, AAAI 2019. doc
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from st_reid.errors import UserError
 from st_reid.retrieval.distance import CosineDistance
 from st_reid.retrieval.matrix import LazyMatrix
+from st_reid.retrieval.ranking import evaluate_rank
 
 EPSILON = 1e-7  # added to counts and sums that divide, as in the original
 REACH = 3  # the smoothing kernel ends after so many sigma
@@ -252,6 +254,84 @@ def joint_distance(appearance: CosineDistance, probability: LazyMatrix, **consta
         lambda rows: join(appearance.rows(rows), probability.rows(rows)),
         lambda i, j: join(appearance.pairs(i, j), probability.pairs(i, j)),
     )
+
+
+SIGMAS = (2.0, 5.0, 10.0, 20.0, 50.0)
+GAMMAS = (5.0, 15.0, 50.0, 150.0, 500.0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Constants of the joint metric, and how they were found.
+
+    Attributes:
+        sigma: of the smoothing, in bins.
+        gamma_time: of the logistic of the probability.
+        mAP: the mean over the folds with these.
+        tried: that of every (sigma, gamma_time).
+    """
+
+    sigma: float
+    gamma_time: float
+    mAP: float  # noqa: N815 - the field's name for it
+    tried: dict[tuple[float, float], float]
+
+
+def choose_constants(
+    features: NDArray[np.floating],
+    pids: ArrayLike,
+    camids: ArrayLike,
+    times: ArrayLike,
+    *,
+    bin_width: float = 100,
+    sigmas: Sequence[float] = SIGMAS,
+    gammas: Sequence[float] = GAMMAS,
+    folds: int = 5,
+    seed: int = 0,
+    **constants: float,
+) -> Choice:
+    """Choose sigma and gamma of the time by cross-validation over identities.
+
+    For each fold of the identities transit times are fitted on the others, and every item of the fold that has a match
+    in another camera is looked for among the fold's items. The best mean mAP wins, of equal ones the greatest sigma and
+    then the least gamma. The features should not come from a model that learned these very identities: it tells
+    them apart so well that times cannot help, and the choice means little.
+
+    Args:
+        features: (N, D).
+        pids: (N,) persons.
+        camids: (N,) cameras.
+        times: (N,) on one clock.
+        bin_width: width of a bin in the unit of the times.
+        sigmas: candidates, in bins.
+        gammas: candidates.
+        folds: parts that the identities are cut into, at random.
+        seed: of the cut.
+        constants: the others of :func:`joint_score`.
+
+    Raises:
+        UserError: what :meth:`SpatialTemporalModel.fit` raises, or too few identities for a fold to have a match and
+            the others a transit time.
+    """
+    pids, camids, times = np.asarray(pids), np.asarray(camids), as_times(times, "the times to learn from")
+    persons, person = np.unique(pids, return_inverse=True)
+    if len(persons) < 2 * folds:
+        raise UserError(f"{len(persons)} identities are too few for cross-validation; expected at least {2 * folds}")
+    fold_of = np.random.default_rng(seed).permutation(len(persons))[person] % folds
+    sums = {(sigma, gamma): 0.0 for sigma in sorted(sigmas, reverse=True) for gamma in sorted(gammas)}
+    for fold in range(folds):
+        held, rest = fold_of == fold, fold_of != fold
+        distance = CosineDistance(features[held], features[held], np.float64)
+        place = camids[held], times[held]
+        for sigma in sigmas:
+            model = SpatialTemporalModel.fit(pids[rest], camids[rest], times[rest], bin_width=bin_width, sigma=sigma)
+            probability = model.between(*place, *place)
+            for gamma in gammas:
+                joint = joint_distance(distance, probability, **constants, gamma_time=gamma)
+                sums[sigma, gamma] += evaluate_rank(joint, pids[held], pids[held], place[0], place[0]).mAP
+    tried = {constants: total / folds for constants, total in sums.items()}
+    (sigma, gamma), best = max(tried.items(), key=lambda item: round(item[1], 9))  # the first of equal ones
+    return Choice(sigma, gamma, best, tried)
 
 
 def as_times(times: ArrayLike, what: str) -> NDArray[np.float64]:

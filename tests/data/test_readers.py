@@ -316,10 +316,80 @@ def test_prid_errors(prid):
         read_dataset("prid2011", prid)
 
 
+# Market-1501 and DukeMTMC-reID
+
+
+IMAGES = {
+    "market1501": (
+        "market1501/Market-1501-v15.09.15",
+        {
+            "bounding_box_train": ["0002_c1s1_000451_03.jpg", "0002_c3s2_000010_01.jpg", "0007_c2s3_071052_01.jpg"],
+            "query": ["0001_c1s1_001051_00.jpg", "1488_c6s4_000001_00.jpg.jpg"],
+            "bounding_box_test": ["-1_c1s1_000401_03.jpg", "0000_c2s1_000001_01.jpg", "0001_c6s2_000005_02.jpg"],
+        },
+        "Market1501",
+    ),
+    "dukemtmcreid": (
+        "dukemtmc-reid/DukeMTMC-reID",
+        {
+            "bounding_box_train": ["0001_c2_f0046182.jpg", "0001_c8_f0050000.jpg"],
+            "query": ["0005_c2_f0046985.jpg"],
+            "bounding_box_test": ["0005_c5_f0051781.jpg", "0009_c1_f0000001.jpg"],
+        },
+        "DukeMTMCreID",
+    ),
+}
+
+
+@pytest.fixture(params=IMAGES)
+def image_dataset(request, tmp_path):
+    folder, content, theirs = IMAGES[request.param]
+    write_images([tmp_path / folder / part / name for part, images in content.items() for name in images])
+    return request.param, tmp_path, tmp_path / folder, theirs
+
+
+def test_image_readers_equal_torchreids(image_dataset):
+    name, root, _, theirs = image_dataset
+    ours = read_dataset(name, root)
+    with contextlib.redirect_stdout(io.StringIO()):
+        reader = getattr(submodule("data.datasets.image"), theirs)(root=str(root), transform=lambda image: image)
+    items = {
+        split: [((item[0],), *item[1:3]) for item in getattr(reader, split)] for split in ("train", "query", "gallery")
+    }
+    assert_same(ours, items)
+    assert all(len(t) == 1 and t.time is not None for t in ours.train + ours.query + ours.gallery)
+
+
+def test_times_of_market_lay_sequences_end_to_end(tmp_path):
+    write_images([tmp_path / IMAGES["market1501"][0] / p / n for p, ns in IMAGES["market1501"][1].items() for n in ns])
+    dataset = read_dataset("market1501", tmp_path)
+    assert [t.time for t in dataset.train] == [451, 161708 + 10, 163691 + 164677 + 71052]
+    assert dataset.query[1].time == 87551 + 131268 + 95817 + 1
+    assert [t.person for t in dataset.gallery] == ["0000", "0001"]  # junk is left out
+
+
+def test_image_reader_errors(image_dataset):
+    name, root, folder, _ = image_dataset
+    (folder / "query" / "holiday.jpg").touch()
+    with pytest.raises(UserError, match=r"holiday\.jpg does not say person, camera and time"):
+        read_dataset(name, root)
+    for image in (folder / "query").iterdir():
+        image.unlink()
+    with pytest.raises(UserError, match=r"no images in .*query"):
+        read_dataset(name, root)
+
+
 # All of them
 
 
-FOLDERS = {"mars": "mars", "dukemtmcvidreid": "dukemtmc-vidreid", "ilidsvid": "ilids-vid", "prid2011": "prid2011"}
+FOLDERS = {
+    "mars": "mars",
+    "dukemtmcvidreid": "dukemtmc-vidreid",
+    "ilidsvid": "ilids-vid",
+    "prid2011": "prid2011",
+    "market1501": "market1501",
+    "dukemtmcreid": "dukemtmc-reid",
+}
 
 
 @pytest.mark.parametrize("name", FOLDERS)

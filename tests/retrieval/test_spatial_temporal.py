@@ -20,7 +20,9 @@ def passings(seed, persons=20, cameras=4, span=60_000, size=200):
 def test_equals_the_literal_formulation(seed, span, cameras):
     pids, camids, times = passings(seed, cameras=cameras, span=span)
     model = SpatialTemporalModel.fit(pids, camids, times, sigma=5)
-    distribution = literal.spatial_temporal_distribution(camids, pids, times, cameras=cameras, bins=max(model.bins, 700))
+    distribution = literal.spatial_temporal_distribution(
+        camids, pids, times, cameras=cameras, bins=max(model.bins, 700)
+    )
     smoothed = literal.smooth_distribution(distribution, sigma=5)
     _, q_cams, q_times = passings(seed + 1, cameras=cameras, span=span, size=7)
     _, g_cams, g_times = passings(seed + 2, cameras=cameras, span=span, size=30)
