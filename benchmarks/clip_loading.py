@@ -31,6 +31,7 @@ import numpy as np
 import torch
 import torchvision
 
+from benchmarks.machine import processor
 from st_reid.data.loader import ClipDataset
 from st_reid.data.sampling import Draw
 from st_reid.data.tracklet import Tracklet
@@ -145,15 +146,6 @@ def main() -> None:
             f"{name:<10} {row['median']:>14.0f} {row['q1']:>9.0f}-{row['q3']:.0f} {row['ratio']:>12.2f} "
             f"{row['ratio_q1']:>8.2f}-{row['ratio_q3']:.2f}  {bar}"
         )
-
-
-def processor() -> str:
-    """Return the processor's name, where Linux says it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

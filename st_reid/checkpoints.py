@@ -30,7 +30,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"checkpoint {path} is no file; pass the path of a checkpoint")
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        with torch.serialization.safe_globals(numpy_scalars()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -176,8 +176,9 @@ def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> lis
     return load_matching(model, load_state_dict(path), path, optional=BEHIND_THE_FEATURE_MAP)
 
 
-def _numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    # torchreid's engine stores the rank-1 rate as a NumPy scalar. NumPy 1 and 2 name its constructor differently.
+def numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """Return what ``torch.load`` has to allow for NumPy scalars: torchreid's engine stores the rank-1 rate as one."""
+    # NumPy 1 and 2 name the constructor differently.
     scalar = np.float64(0).__reduce__()[0]
     kinds = {type(np.dtype(code)) for code in "?bhilqBHILQefd"}
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")

@@ -6,6 +6,7 @@ import argparse
 import logging
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn, TypeVar, get_type_hints
@@ -50,7 +51,8 @@ def parse(config_class: type[C], argv: list[str], name: str, defaults: dict[str,
 
     Args:
         config_class: a dataclass whose fields, nested ones by dotted names, are the options.
-        argv: the arguments; dashes in option names are taken for underscores.
+        argv: the arguments; dashes in option names are taken for underscores, and the last part of a dotted name is
+            enough where it is unique.
         name: the program's name in its help.
         defaults: values by dotted name.
 
@@ -86,8 +88,14 @@ def peek(argv: list[str], name: str) -> str | None:
 
 
 def _tidy(argv: list[str], config_class: Any) -> list[str]:
-    """Write option names with underscores, bare flags as ``=true``, and ``--config`` first: the command line wins."""
-    flags = {f"--{name}" for name, kind in _settings(config_class) if kind is bool}
+    """Write option names in full with underscores, bare flags as ``=true``, and ``--config`` first.
+
+    The last part of a dotted name is enough where only one setting ends in it: ``--lr`` for ``--optim.lr``.
+    """
+    settings = dict(_settings(config_class))
+    flags = {f"--{name}" for name, kind in settings.items() if kind is bool}
+    ends = Counter(name.rpartition(".")[2] for name in settings)
+    full = {f"--{end}": f"--{name}" for name in settings if ends[end := name.rpartition(".")[2]] == 1}
     first: list[str] = []
     rest: list[str] = []
     for i, argument in enumerate(argv):
@@ -96,6 +104,7 @@ def _tidy(argv: list[str], config_class: Any) -> list[str]:
             (first if i and argv[i - 1] == "--config" else rest).append(argument)
             continue
         option = "--" + option[2:].replace("-", "_")
+        option = full.get(option, option)
         if option in flags and not equals and argv[i + 1 : i + 2] not in (["true"], ["false"], ["True"], ["False"]):
             equals, value = "=", "true"
         (first if option == "--config" else rest).append(option + equals + value)

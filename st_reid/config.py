@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,13 +35,14 @@ class ReadConfig:
         options: the dataset reader's own options, such as {queries_in_gallery: false}.
         workers: processes that read images; 0 reads in the main one.
         on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
-        interpolation: how images are resized, in training and in tests.
+        interpolation: how images are resized, in training and in tests; null for what the checkpoint was trained with,
+            or bilinear.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
     workers: int = 2
     on_bad_image: Literal["stop", "skip"] = "stop"
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Literal["bilinear", "bicubic"] | None = None
 
 
 @dataclass
@@ -51,7 +53,7 @@ class DataConfig(ReadConfig):
         options: the dataset reader's own options, such as {queries_in_gallery: false}.
         workers: processes that read images; 0 reads in the main one.
         on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
-        interpolation: how images are resized, in training and in tests.
+        interpolation: how images are resized, in training and in tests; null for bilinear.
         sampler: how a training clip is drawn from its tracklet.
         persons: identities in a training batch, P.
         clips: clips of each, K.
@@ -77,10 +79,10 @@ class OptimConfig:
     """How the weights are changed.
 
     Attributes:
-        name: adam, or sgd with momentum 0.9 as Nesterov's.
+        name: adam, adamw, whose weight decay is apart from the gradient, or sgd with momentum 0.9 as Nesterov's.
         lr: learning rate after the warm-up.
         backbone_lr: factor on it for the backbone.
-        weight_decay: L2 penalty.
+        weight_decay: L2 penalty; of adamw the share of the learning rate by which weights shrink.
         warmup_epochs: linear warm-up from a hundredth of lr.
         schedule: multiply by gamma at the milestones, or follow a cosine to zero.
         milestones: epochs of the steps.
@@ -91,7 +93,7 @@ class OptimConfig:
         levels: mean or sum of the losses of a model with several levels or parts.
     """
 
-    name: Literal["adam", "sgd"] = "adam"
+    name: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = 3.5e-4
     backbone_lr: float = 1.0
     weight_decay: float = 5e-4
@@ -273,15 +275,16 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
         "height": 64,
         "width": 32,
         "seq_len": 4,
-        "val_identities": 6,
+        "val_identities": 4,
         "validate_every": 12,
         "model.pretrained": False,
         "data.persons": 16,
         "data.clips": 2,
-        "data.crop": 0.5,
+        "data.crop": 1.0,
         "data.erase": 0.0,
-        "data.jitter": 0.1,
-        "optim.lr": 8e-4,
+        "data.jitter": 0.2,
+        "optim.lr": 1e-3,
+        "optim.weight_decay": 0.0,
         "optim.warmup_epochs": 2,
         "optim.schedule": "cosine",
         "eval.batch": 32,
@@ -321,6 +324,12 @@ def check_ranges(config: TrainConfig | EvaluateConfig) -> None:
             value = getattr(value, part, None)
         if value is not None and not value >= least:
             raise UserError(f"{name} is {value}; expected at least {least:g}")
+    joint = config.eval.joint
+    for name in ("bin_width", "sigma", "gamma_appearance", "gamma_time", "lambda_appearance", "lambda_time"):
+        if not 0 < getattr(joint, name) < math.inf:
+            raise UserError(f"eval.joint.{name} is {getattr(joint, name)}; expected a positive number")
+    if not 0 <= config.eval.rerank.lambda_value <= 1:
+        raise UserError(f"eval.rerank.lambda_value is {config.eval.rerank.lambda_value}; expected 0 to 1")
     if isinstance(config, TrainConfig):
         if not config.optim.lr > 0:
             raise UserError(f"optim.lr is {config.optim.lr}; expected a positive number")

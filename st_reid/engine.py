@@ -168,7 +168,7 @@ class ClipReader:
             tracklets,
             sampler=self.eval.sampler,
             seq_len=1 if single else self.seq_len,
-            transform=TestTransform(self.height, self.width, self.read.interpolation),
+            transform=TestTransform(self.height, self.width, self.read.interpolation or "bilinear"),
             seed=self.seed,
             on_bad_image=self.read.on_bad_image,
         )

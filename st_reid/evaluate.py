@@ -31,7 +31,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     from st_reid import report
     from st_reid.data.datasets import read_dataset
     from st_reid.engine import ClipReader, Compute
-    from st_reid.evaluation import Retrieval, evaluate_model
+    from st_reid.evaluation import Retrieval, evaluate_model, prepare
 
     check_ranges(config)
     compute = Compute.choose(config.device, config.precision)
@@ -42,11 +42,13 @@ def evaluate(config: EvaluateConfig) -> Path:
     report.check_output(output)
     dataset = read_dataset(config.sources, config.root, config.data.options)
     retrieval = Retrieval.of(dataset.query, dataset.gallery, config.eval)
+    config.data.interpolation = config.data.interpolation or made_of["interpolation"]
     reader = ClipReader(made_of["height"], made_of["width"], made_of["seq_len"], config.seed, config.data, config.eval)
     logger.info("%s: %d queries, %d gallery tracklets", dataset.name, len(retrieval.query), len(retrieval.gallery))
 
+    transit_times = prepare(dataset.train, retrieval, config.eval)
     start = time.perf_counter()
-    evaluation = evaluate_model(compute.place(model), dataset.train, retrieval, reader, compute)
+    evaluation = evaluate_model(compute.place(model), dataset.train, retrieval, reader, compute, transit_times)
     seconds = time.perf_counter() - start
     baselines = {"color_histogram": report.rank_color_histogram(retrieval, config.data)} if config.baselines else {}
 
@@ -68,7 +70,7 @@ def evaluate(config: EvaluateConfig) -> Path:
 
 
 def _load(config: EvaluateConfig) -> tuple:
-    """Return the model and the arguments of ``create_model`` that it was made of."""
+    """Return the model, and what it was made of and trained with: arguments of ``create_model``, and interpolation."""
     from st_reid.checkpoints import build_from_checkpoint, load_checkpoint, load_into
     from st_reid.registry import check_model, create_model
 
@@ -81,14 +83,15 @@ def _load(config: EvaluateConfig) -> tuple:
             raise UserError(
                 f"{config.weights} is of {made_of['name']}, made with its own options; leave --arch and --options out"
             )
-        return model, {**made_of, **chosen}
+        trained_with = checkpoint.get("config", {}).get("data", {})
+        return model, {**made_of, **chosen, "interpolation": trained_with.get("interpolation")}
     check_model(config.arch, config.options)
     made_of = {"height": 256, "width": 128, "seq_len": 8, **chosen}
     model = create_model(config.arch, 1, pretrained=False, **made_of, **config.options)
     left_out = load_into(model, config.weights)
     if left_out:
         logger.info("%s: left out %s", config.weights, ", ".join(left_out))
-    return model, {"name": config.arch, **made_of}
+    return model, {"name": config.arch, **made_of, "interpolation": None}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -23,10 +24,14 @@ from st_reid.retrieval import (
     cosine_distance,
     evaluate_rank,
     joint_distance,
+    other_cameras_first,
     rerank,
     rerank_distances,
 )
-from st_reid.retrieval.matrix import Matrix, entries
+from st_reid.retrieval.matrix import Matrix
+from st_reid.retrieval.ranking import NO_MATCH
+from st_reid.retrieval.reranking import check_constants
+from st_reid.retrieval.spatial_temporal import check_folds
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +74,12 @@ class Retrieval:
         if junk == "auto":
             junk = "same_camera" if len({t.camera for t in gallery}) > 1 else "same_tracklet"
         retrieval = cls(tuple(query), tuple(gallery), junk, config.ap)
-        # Found now and not after hours: zeros serve, as which queries are valid does not depend on distances.
-        retrieval.rank(np.zeros((len(query), len(gallery)), np.float32))
+        q_views, g_views = retrieval.views()
+        views_of = defaultdict(set)
+        for tracklet, view in zip(gallery, g_views, strict=True):
+            views_of[tracklet.person].add(view)
+        if not any(views_of[t.person] - {view} for t, view in zip(query, q_views, strict=True)):
+            raise UserError(NO_MATCH)  # now, and not after hours
         return retrieval
 
     def views(self) -> tuple[list[str], list[str]]:
@@ -144,30 +153,53 @@ def evaluate_model(
     retrieval: Retrieval,
     reader: ClipReader,
     compute: Compute,
-    same_network: bool = True,
+    transit_times: SpatialTemporalModel | None,
 ) -> Evaluation:
     """Extract the features of query and gallery, and rank by all that is known.
 
     Args:
         model: on its device.
-        train: the dataset's training tracklets, for the transit times; may be empty.
+        train: the training tracklets, by which the joint metric's constants are chosen where that is asked for.
         retrieval: query and gallery.
         reader: makes the clips; its ``eval`` says what to rank by.
         compute: the device and precision.
-        same_network: whether ``train`` is of the cameras that ``retrieval`` is of.
+        transit_times: what :func:`prepare` returned.
 
     Raises:
-        UserError: images that cannot be read, features that are not finite, or a joint metric that is wanted and
-            cannot be had.
+        UserError: images that cannot be read, or features that are not finite.
     """
     config = reader.eval
-    transit_times = fit_transit_times(train, retrieval, config.joint, same_network)  # before the work: it may fail
-    if transit_times is not None and config.joint.choose:
-        features = extract_features(model, train, reader, compute, "training features")
-        config = replace(config, joint=_choose(train, features, config.joint))
-        transit_times = fit_transit_times(train, retrieval, config.joint, same_network)
+    joint = config.joint
+    if transit_times is not None:
+        if joint.choose:
+            joint = _choose(train, extract_features(model, train, reader, compute, "training features"), joint)
+            transit_times = _fit(train, joint)
+        joint = replace(joint, bin_width=transit_times.bin_width, sigma=transit_times.sigma)  # a file brings its own
     features = extract_features(model, retrieval.tracklets, reader, compute)
-    return Evaluation(rank_all(retrieval, features, transit_times, config), transit_times, config.joint)
+    rankings = rank_all(retrieval, features, transit_times, replace(config, joint=joint))
+    return Evaluation(rankings, transit_times, joint)
+
+
+def prepare(
+    train: Sequence[Tracklet], retrieval: Retrieval, config: EvalConfig, same_network: bool = True
+) -> SpatialTemporalModel | None:
+    """Find out what an evaluation would stumble over, before hours of training, and return its transit times if any.
+
+    Raises:
+        UserError: as :func:`fit_transit_times`, and constants of the re-ranking that do not go with the data.
+    """
+    if config.rerank.use:
+        constants = config.rerank
+        items = len(retrieval.query) + len(retrieval.gallery)
+        check_constants(items, len(retrieval.query), constants.k1, constants.k2, constants.lambda_value)
+    if config.joint.choose and config.joint.model is not None:
+        raise UserError(
+            "eval.joint.choose fits transit times, and eval.joint.model brings fitted ones; pass one of them"
+        )
+    transit_times = fit_transit_times(train, retrieval, config.joint, same_network)
+    if transit_times is not None and config.joint.choose:
+        check_folds([t.person for t in train])
+    return transit_times
 
 
 def _choose(train: Sequence[Tracklet], features: NDArray[np.floating], config: JointConfig) -> JointConfig:
@@ -213,14 +245,15 @@ def rank_all(
     """
     query, gallery = retrieval.split(features)
     distances: dict[str, Matrix] = {"appearance": cosine_distance(query, gallery)}
+    cameras = [t.camera for t in retrieval.query], [t.camera for t in retrieval.gallery]
     if model is not None:
-        distances["camera_mask"] = _other_cameras_first(retrieval, distances["appearance"])
+        distances["camera_mask"] = other_cameras_first(distances["appearance"], *cameras)
         distances["joint"] = _joint(query, gallery, retrieval.query, retrieval.gallery, model, config.joint)
     if config.rerank.use:
         constants = {key: value for key, value in asdict(config.rerank).items() if key != "use"}
         again: dict[str, Matrix] = {"appearance_reranked": rerank(query, gallery, **constants)}
         if model is not None:
-            again["camera_mask_reranked"] = _other_cameras_first(retrieval, again["appearance_reranked"])
+            again["camera_mask_reranked"] = other_cameras_first(again["appearance_reranked"], *cameras)
             items, tracklets = np.concatenate([query, gallery]), (*retrieval.query, *retrieval.gallery)
             everything = _joint(items, items, tracklets, tracklets, model, config.joint)
             again["joint_reranked"] = rerank_distances(everything, len(query), **constants)
@@ -246,17 +279,6 @@ def _joint(
     )
 
 
-def _other_cameras_first(retrieval: Retrieval, distances: Matrix) -> LazyMatrix:
-    cameras = np.unique([t.camera for t in (*retrieval.query, *retrieval.gallery)], return_inverse=True)[1]
-    q, g = np.split(cameras, [len(retrieval.query)])
-    behind = 4.0  # farther than any cosine or Jaccard distance
-    return LazyMatrix(
-        distances.shape,
-        lambda rows: distances[rows] + behind * (q[rows, None] == g).astype(np.float32),
-        lambda i, j: entries(distances, i, j) + behind * (q[i] == g[j]),
-    )
-
-
 def fit_transit_times(
     train: Sequence[Tracklet], retrieval: Retrieval, config: JointConfig, same_network: bool = True
 ) -> SpatialTemporalModel | None:
@@ -278,33 +300,38 @@ def fit_transit_times(
     if config.use == "never":
         return None
     try:
-        return _fit(train, retrieval, config, same_network)
+        _check_times(train, retrieval, config, same_network)
+        model = SpatialTemporalModel.load(config.model) if config.model is not None else _fit(train, config)
+        _check_cameras(model, retrieval)
     except UserError as error:
         if config.use == "always" or config.model is not None:
             raise
         if any(t.time is not None for t in retrieval.tracklets):
             logger.info("no joint metric: %s", error)
         return None
+    return model
 
 
-def _fit(
-    train: Sequence[Tracklet], retrieval: Retrieval, config: JointConfig, same_network: bool
-) -> SpatialTemporalModel:
-    for what, tracklets in (("query and gallery", retrieval.tracklets), ("training", train)):
-        if what == "training" and config.model is not None:
-            continue
+def _check_times(train: Sequence[Tracklet], retrieval: Retrieval, config: JointConfig, same_network: bool) -> None:
+    needed = {"query and gallery": retrieval.tracklets}
+    if config.model is None:
+        needed["training"] = list(train)
+        if not same_network:
+            raise UserError("the training tracklets are of another dataset, and so of other cameras")
+    for what, tracklets in needed.items():
         missing = [t.name for t in tracklets if t.time is None]
         if missing:
             raise UserError(
                 f"{len(missing)} of {len(tracklets)} {what} tracklets have no time, {missing[0]} first; "
                 "the joint metric needs the time of each"
             )
-    if config.model is not None:
-        model = SpatialTemporalModel.load(config.model)
-    elif not same_network:
-        raise UserError("the training tracklets are of another dataset, and so of other cameras")
-    else:
-        model = SpatialTemporalModel.fit(*_passings(train), bin_width=config.bin_width, sigma=config.sigma)
+
+
+def _fit(train: Sequence[Tracklet], config: JointConfig) -> SpatialTemporalModel:
+    return SpatialTemporalModel.fit(*_passings(train), bin_width=config.bin_width, sigma=config.sigma)
+
+
+def _check_cameras(model: SpatialTemporalModel, retrieval: Retrieval) -> None:
     cameras = {t.camera for t in retrieval.tracklets}
     unknown = sorted(cameras - set(model.cameras.tolist()))
     if len(unknown) == len(cameras):
@@ -314,7 +341,6 @@ def _fit(
         )
     if unknown:
         logger.warning("transit times to and from camera %s are not known: probability 0", ", ".join(unknown))
-    return model
 
 
 def _passings(tracklets: Sequence[Tracklet]) -> tuple[NDArray, NDArray, NDArray[np.float64]]:

@@ -13,14 +13,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from st_reid.data.frames import FrameReader
 from st_reid.data.tracklet import Tracklet
-from st_reid.evaluation import Retrieval
+from st_reid.evaluation import Ranking, Retrieval
 from st_reid.retrieval import SpatialTemporalModel, rank_gallery
-from st_reid.retrieval.matrix import Matrix
+from st_reid.retrieval.matrix import Matrix, entries, row_blocks
 
 RIGHT, WRONG, QUERY = "#2a9d3a", "#d62728", "#3b6fb6"
 CELL = (48, 96)  # width and height of a frame on a contact sheet
 FRAMES = 3  # of a tracklet: its first, middle and last
 BORDER, GAP, CAPTION = 4, 10, 16
+MOST_CAMERAS = 12  # in a picture of transit times
 
 
 def training_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -65,7 +66,7 @@ def cmc_curves(curves: Mapping[str, NDArray[np.float64]], path: Path, ranks: int
     figure.savefig(path, dpi=110)
 
 
-def contact_sheet(retrieval: Retrieval, distances: Matrix, path: Path, *, queries: int = 10, top: int = 6) -> None:
+def contact_sheet(retrieval: Retrieval, ranking: Ranking, path: Path, *, queries: int = 10, top: int = 6) -> None:
     """Draw queries with their nearest gallery tracklets, right ones framed in green, wrong ones in red.
 
     Of each tracklet its first, middle and last frame are shown. Of the queries that have a match, the ones shown lie
@@ -73,12 +74,12 @@ def contact_sheet(retrieval: Retrieval, distances: Matrix, path: Path, *, querie
 
     Args:
         retrieval: the query and gallery.
-        distances: (Q, G).
+        ranking: of them.
         path: the PNG to write.
         queries: rows.
         top: gallery tracklets in a row.
     """
-    result = retrieval.rank(distances)
+    result, distances = ranking.result, ranking.distances
     order = np.argsort(-result.ap, kind="stable")
     chosen = [int(result.valid[i]) for i in order[_steps(len(order), queries)]]
     junk = _junk(retrieval)
@@ -107,29 +108,24 @@ def changed_sheet(retrieval: Retrieval, appearance: Matrix, joint: Matrix, path:
         path: the PNG to write.
         queries: rows.
     """
-    junk = _junk(retrieval)
-    kinds: dict[str, list[tuple[int, int, int]]] = {"put right": [], "put wrong": [], "wrong before and after": []}
-    for q, query in enumerate(retrieval.query):
-        left_out = junk(q)
-        before, after = (rank_gallery(matrix[q], left_out, 1) for matrix in (appearance, joint))
-        if not len(before) or before[0] == after[0]:
-            continue
-        was, now = (retrieval.gallery[g[0]].person == query.person for g in (before, after))
-        if was and now:
-            continue
-        kind = "put right" if now else "put wrong" if was else "wrong before and after"
-        kinds[kind].append((q, int(before[0]), int(after[0])))
+    hits = [_first_hits(retrieval, matrix) for matrix in (appearance, joint)]
+    kinds: dict[str, list[tuple[int, int, int]]] = {"put right": [], "put wrong": [], "still wrong": []}
+    for q, (query, before, after) in enumerate(zip(retrieval.query, *hits, strict=True)):
+        was, now = (retrieval.gallery[g].person == query.person for g in (before, after))
+        if before != after and not (was and now):
+            kinds["put right" if now else "put wrong" if was else "still wrong"].append((q, before, after))
     changed = [(kind, *row) for kind, found in kinds.items() for row in found]
     rows = []
-    for kind, q, before, after in (changed[i] for i in _steps(len(changed), queries)):
+    for kind, q, *pair in (changed[i] for i in _steps(len(changed), queries)):
         query = retrieval.query[q]
         cells = [Cell(query, QUERY, f"person {query.person}, camera {query.camera}", f"time {query.time:g}: {kind}")]
-        for g in (before, after):
+        similarity, score = (1 - entries(matrix, np.array([q, q]), np.array(pair)) for matrix in (appearance, joint))
+        for g, s, j in zip(pair, similarity, score, strict=True):
             found = retrieval.gallery[g]
             color = RIGHT if found.person == query.person else WRONG
-            scores = f"cos {1 - appearance[q][g]:.3f}, joint {1 - joint[q][g]:.3f}"
             gap = (found.time or 0) - (query.time or 0)
-            cells.append(Cell(found, color, f"{found.person}, camera {found.camera}, {gap:+.0f}", scores))
+            caption = f"{found.person}, camera {found.camera}, {gap:+.0f}"
+            cells.append(Cell(found, color, caption, f"cos {s:.3f}, joint {j:.3f}"))
         rows.append(cells)
     counts = ", ".join(f"{len(found)} {kind}" for kind, found in kinds.items())
     title = f"first hit by appearance, then by the joint metric, where they differ: {counts}"
@@ -137,8 +133,16 @@ def changed_sheet(retrieval: Retrieval, appearance: Matrix, joint: Matrix, path:
 
 
 def transit_times(model: SpatialTemporalModel, path: Path) -> None:
-    """Draw a grid of cameras: persons counted (bars) and the smoothed probability (line) by transit time."""
-    cameras = len(model.cameras)
+    """Draw a grid of cameras: persons counted (bars) and the smoothed probability (line) by transit time.
+
+    Of more than ``MOST_CAMERAS`` cameras those are drawn that most persons passed.
+    """
+    passed = np.zeros(len(model.cameras))
+    for column in model.pairs.T:
+        np.add.at(passed, column, model.counts.sum(axis=1))
+    shown = np.sort(np.argsort(-passed, kind="stable")[:MOST_CAMERAS])
+    place = {int(camera): i for i, camera in enumerate(shown)}
+    cameras = len(shown)
     size = min(2.2, 24 / cameras)
     figure = Figure(figsize=(1 + size * cameras, 0.8 + size * 0.8 * cameras), layout="constrained")
     grid = figure.subplots(cameras, cameras, sharex=True, sharey=True, squeeze=False)
@@ -147,19 +151,23 @@ def transit_times(model: SpatialTemporalModel, path: Path) -> None:
     coarse = max(1, model.bins // 100)  # a bar for each hundredth; bins are finer than pixels
     edges = np.arange(0, model.bins + coarse, coarse) * model.bin_width
     for axes in grid.flat:
-        axes.set_visible(True)
         axes.tick_params(labelsize=7)
-    for (later, earlier), counts, curve in zip(model.pairs, model.counts, model.curves, strict=True):
-        axes = grid[later, earlier]
+    for (later, earlier), counts, curve in zip(model.pairs.tolist(), model.counts, model.curves, strict=True):
+        if later not in place or earlier not in place:
+            continue
+        axes = grid[place[later], place[earlier]]
         axes.plot(times, curve, color=QUERY, linewidth=1.2)
         if highest:
             bars = np.add.reduceat(counts, np.arange(0, model.bins, coarse))
             axes.stairs(bars / bars.max() * curve.max(), edges[: len(bars) + 1], color="tab:gray", alpha=0.4, fill=True)
             axes.annotate(f"n = {counts.sum():.0f}", (0.97, 0.9), xycoords="axes fraction", ha="right", fontsize=7)
-    for i, camera in enumerate(model.cameras):
+    for i, camera in enumerate(model.cameras[shown]):
         grid[0, i].set_title(f"from {camera}", fontsize=9)
         grid[i, 0].set_ylabel(f"to {camera}", fontsize=9)
-    figure.suptitle("Transit times: probability a bin (line), persons counted (bars, scaled to it)", fontsize=10)
+    title = "Transit times: probability a bin (line), persons counted (bars, scaled to it)"
+    if cameras < len(model.cameras):
+        title += f"; the {cameras} cameras of {len(model.cameras)} that most persons passed"
+    figure.suptitle(title, fontsize=10)
     figure.supxlabel(f"time between cameras (bins of {model.bin_width:g}, sigma {model.sigma:g} bins)", fontsize=9)
     figure.savefig(path, dpi=110)
 
@@ -192,6 +200,21 @@ def _draw_sheet(title: str, rows: Sequence[Sequence[Cell]], columns: int, path: 
             for i, text in enumerate((cell.caption, cell.second)):
                 draw.text((x, y + height + 1 + i * CAPTION), _fit(text, width, font), "black", font)
     sheet.save(path)
+
+
+def _first_hits(retrieval: Retrieval, distances: Matrix) -> list[int]:
+    """Return each query's nearest gallery item that is not junk."""
+    persons, views = (np.unique(np.concatenate(pair), return_inverse=True)[1] for pair in _labels(retrieval))
+    (qp, gp), (qv, gv) = (np.split(labels, [len(retrieval.query)]) for labels in (persons, views))
+    hits: list[int] = []
+    for rows in row_blocks(distances.shape):
+        junk = (qp[rows, None] == gp) & (qv[rows, None] == gv)
+        hits += np.where(junk, np.inf, distances[rows]).argmin(axis=1).tolist()
+    return hits
+
+
+def _labels(retrieval: Retrieval) -> tuple[tuple[list[str], list[str]], tuple[list[str], list[str]]]:
+    return ([t.person for t in retrieval.query], [t.person for t in retrieval.gallery]), retrieval.views()
 
 
 def _junk(retrieval: Retrieval) -> Callable[[int], NDArray[np.bool_]]:

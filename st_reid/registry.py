@@ -147,9 +147,11 @@ def create_model(
     if num_classes < 1:
         raise UserError(f"num_classes is {num_classes}; a classifier needs at least 1")
     check_options(f"model {name!r}", builder, options, COMMON_ARGUMENTS)
-    return builder(
+    model = builder(
         num_classes, loss=loss, pretrained=pretrained, seq_len=seq_len, height=height, width=width, **options
     )
+    model.takes_clips = True  # type: ignore[assignment] # which torchreid's engines ask for
+    return model
 
 
 def check_model(name: str, options: Mapping[str, Any]) -> None:

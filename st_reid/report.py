@@ -106,18 +106,23 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
 def write_json(value: Any, path: Path) -> None:
     """Write JSON whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", path)
 
 
 def write_config(config: Any, folder: Path) -> None:
     """Write the resolved configuration as ``config.yaml``, which ``--config`` reads back."""
     settings = {key: value for key, value in asdict(config).items() if key != "resume"}  # a new run is none
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    write_text(text, folder / "config.yaml")
 
 
 def assemble(
@@ -185,9 +190,7 @@ def draw(
     rankings = evaluation.rankings
     every = {**curves, **{name: ranking.result.cmc for name, ranking in rankings.items()}}
     plots.cmc_curves({name.replace("_", " "): cmc for name, cmc in every.items()}, pictures / "cmc.png")
-    plots.contact_sheet(
-        retrieval, rankings["appearance"].distances, pictures / "contact_sheet.png", queries=sheet_queries
-    )
+    plots.contact_sheet(retrieval, rankings["appearance"], pictures / "contact_sheet.png", queries=sheet_queries)
     if evaluation.transit_times is not None:
         evaluation.transit_times.save(folder / "spatial_temporal.npz")
         evaluation.transit_times.plot(pictures / "transit_times.png")

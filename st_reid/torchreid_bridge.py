@@ -1,15 +1,19 @@
-"""Our models and datasets under torchreid's own names for such things: its model factory and dataset registry.
+"""What ``import st_reid`` does to torchreid: our models and datasets under its names for such things, clips kept whole.
 
-torchreid may be imported before this package or after it, and takes seconds to import. So registration waits for
-``import torchreid`` and happens at once where that is done already. Names that torchreid has stay torchreid's.
+torchreid may be imported before this package or after it, and takes seconds to import. So all of it waits for
+``import torchreid`` and happens at once where that is done already. Names that torchreid has stay torchreid's, and what
+its engines do with any model that is not a clip model stays as it was.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -55,6 +59,42 @@ class _TorchreidFinder(MetaPathFinder):
         return spec
 
 
+class _SameModule(Loader):
+    """Gives a module a second name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = importlib.import_module(self.name)
+        self.spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec  # it has run long since, under its own name
+
+
+class _GitNames(MetaPathFinder):
+    """Finds git's ``torchreid.models`` where PyPI's package has ``torchreid.reid.models``, and so for every module."""
+
+    OURS = "torchreid.reid"
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, rest = fullname.partition(".")
+        if package != "torchreid" or not rest or f"{fullname}.".startswith(f"{self.OURS}."):
+            return None
+        name = f"{self.OURS}.{rest}"
+        try:
+            found = find_spec(name)
+        except ModuleNotFoundError:
+            return None
+        if found is None:
+            return None
+        return ModuleSpec(fullname, _SameModule(name), is_package=found.submodule_search_locations is not None)
+
+
 def register_on_import() -> None:
     """Register now if torchreid is imported, else when it will be. Doing it twice is harmless."""
     if "torchreid" in sys.modules:
@@ -70,7 +110,10 @@ def _register_with_models() -> None:
 
 
 def register() -> None:
-    """Put every model and video dataset whose name is free into torchreid. Builds nothing and reads nothing."""
+    """Put every model and video dataset whose name is free into torchreid, and teach its engines what a clip is.
+
+    Builds nothing and reads nothing. Doing it twice is harmless.
+    """
     from st_reid import torchreid_compat
     from st_reid.data.datasets import dataset_names
     from st_reid.registry import MODELS
@@ -78,6 +121,10 @@ def register() -> None:
     factory = torchreid_compat.model_factory()
     for name in MODELS.names():
         factory.setdefault(name, _model_builder(name))
+    _keep_clips_whole(torchreid_compat.submodule("engine"))
+    _load_old_checkpoints()
+    if torchreid_compat.is_pypi_layout() and not any(isinstance(finder, _GitNames) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _GitNames())
     data = torchreid_compat.submodule("data")
     taken = getattr(torchreid_compat.submodule("data.datasets"), "__video_datasets")
     for name in dataset_names():
@@ -85,6 +132,53 @@ def register() -> None:
         theirs = name if name not in taken else f"st_reid_{name}"
         if theirs not in taken:
             data.register_video_dataset(theirs, _dataset_class(name, data.VideoDataset))
+
+
+def takes_clips(model: Any) -> bool:
+    """Whether a model, or the one that DataParallel wraps, was built by ``create_model`` and so takes clips."""
+    return getattr(getattr(model, "module", model), "takes_clips", False)
+
+
+def _keep_clips_whole(engine: ModuleType) -> None:
+    """Have torchreid's two video engines hand clips (B, T, 3, H, W) to clip models as they are.
+
+    For every other model they go on to flatten a clip into frames, as torchreid does.
+    """
+    for name in ("VideoSoftmaxEngine", "VideoTripletEngine"):
+        engine_class = getattr(engine, name, None)
+        methods = [getattr(engine_class, method, None) for method in ("parse_data_for_train", "extract_features")]
+        if None in methods:
+            warnings.warn(
+                f"torchreid's {name} is not as st_reid knows it: clips will be flattened into frames; "
+                "train with st_reid.train instead",
+                stacklevel=2,
+            )
+            continue
+        parse, extract = methods
+        if not hasattr(parse, "__wrapped__"):
+            _wrap(engine_class, parse, extract)
+
+
+def _wrap(engine_class: Any, parse: Any, extract: Any) -> None:
+    @wraps(parse)
+    def parse_data_for_train(self: Any, data: Any) -> Any:
+        return (data["img"], data["pid"]) if takes_clips(self.model) else parse(self, data)
+
+    @wraps(extract)
+    def extract_features(self: Any, input: Any) -> Any:
+        return self.model(input) if takes_clips(self.model) else extract(self, input)
+
+    engine_class.parse_data_for_train = parse_data_for_train
+    engine_class.extract_features = extract_features
+
+
+def _load_old_checkpoints() -> None:
+    """Let ``torch.load`` read the rank-1 in torchreid's checkpoints, a NumPy number, without reading code."""
+    import torch
+
+    from st_reid.checkpoints import numpy_scalars
+
+    torch.serialization.add_safe_globals(numpy_scalars())
 
 
 def _model_builder(name: str) -> Any:

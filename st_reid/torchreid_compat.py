@@ -26,6 +26,11 @@ def _prefix() -> str:
     return "torchreid.reid"
 
 
+def is_pypi_layout() -> bool:
+    """Whether torchreid's modules are below ``torchreid.reid``."""
+    return _prefix() == "torchreid.reid"
+
+
 def submodule(name: str) -> ModuleType:
     """Import ``models``, ``data``, ``engine``, ``metrics``, ... from whichever layout is installed."""
     return importlib.import_module(f"{_prefix()}.{name}")

@@ -29,7 +29,7 @@ from st_reid.data.tracklet import Dataset, Tracklet, person_labels
 from st_reid.data.transforms import TrainTransform
 from st_reid.engine import ClipReader, Compute, extract_features, train_one_epoch
 from st_reid.errors import UserError
-from st_reid.evaluation import Retrieval, evaluate_model
+from st_reid.evaluation import Retrieval, evaluate_model, prepare
 from st_reid.losses import ClipLoss
 from st_reid.registry import check_model, create_model
 from st_reid.retrieval import RankingResult
@@ -38,6 +38,7 @@ WARMUP_START = 0.01  # of the learning rate, as PSTA's
 VALIDATION_KEY = 4  # of the random numbers that choose the validation identities
 DROPOUT_KEY = 5  # of those that layers draw in an epoch
 MAY_CHANGE = ("epochs", "output", "resume", "root", "device", "data.workers", "data.on_bad_image", "eval.sheet_queries")
+MAY_CHANGE_WITHIN = ("eval.joint.", "eval.rerank.")
 """Settings that may differ between a run and its resumption; any other would make it another run."""
 
 logger = logging.getLogger(__name__)
@@ -76,11 +77,12 @@ class Run:
         resumed = _last_checkpoint(config)
         source = read_dataset(config.sources, config.root, config.data.options)
         self.dataset = source
-        self.train_tracklets = source.train
         if config.targets is not None:
             self.dataset = read_dataset(config.targets, config.target_root or config.root)
         _check_train(source)
         self.retrieval = Retrieval.of(self.dataset.query, self.dataset.gallery, config.eval)
+        self.train_tracklets = source.train
+        self.transit_times = prepare(source.train, self.retrieval, config.eval, config.targets is None)
         self.reader = ClipReader(config.height, config.width, config.seq_len, config.seed, config.data, config.eval)
 
         learned, held_out = split_validation(source.train, config.val_identities, config.seed)
@@ -132,7 +134,7 @@ class Run:
             self.model.load_state_dict(load_checkpoint(best)["state_dict"])
         start = time.perf_counter()
         evaluation = evaluate_model(
-            self.model, self.train_tracklets, self.retrieval, self.reader, self.compute, self.config.targets is None
+            self.model, self.train_tracklets, self.retrieval, self.reader, self.compute, self.transit_times
         )
         seconds = time.perf_counter() - start
         content = {
@@ -165,7 +167,7 @@ class Run:
             flip=data.flip,
             erase=data.erase,
             jitter=data.jitter,
-            interpolation=data.interpolation,
+            interpolation=data.interpolation or "bilinear",
         )
         return ClipDataset(
             tracklets,
@@ -236,13 +238,19 @@ class Run:
             save_checkpoint({k: v for k, v in checkpoint.items() if k not in to_go_on}, folder / "best.pth")
 
     def _resume(self, checkpoint: dict[str, Any]) -> None:
-        before, now = dict(_flatten(checkpoint["config"])), dict(_flatten(asdict(self.config)))
-        changed = [name for name in now if name not in MAY_CHANGE and before.get(name) != now[name]]
+        # What a run of an earlier version could not set was as it is by default.
+        defaults = dict(_flatten(asdict(TrainConfig())))
+        before, now = defaults | dict(_flatten(checkpoint["config"])), dict(_flatten(asdict(self.config)))
+        changed = [
+            name
+            for name in now
+            if name not in MAY_CHANGE and not name.startswith(MAY_CHANGE_WITHIN) and before.get(name) != now[name]
+        ]
         if changed:
             name = changed[0]
             raise UserError(
                 f"{name} is {now[name]!r}, and was {before.get(name)!r} in the run that is resumed; "
-                f"only {', '.join(MAY_CHANGE)} may change"
+                f"only {', '.join(MAY_CHANGE)}, eval.joint and eval.rerank may change"
             )
         self.model.load_state_dict(checkpoint["state_dict"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
@@ -251,8 +259,7 @@ class Run:
         logger.info("resumed after epoch %d", self.epoch)
 
     def _write_metrics(self) -> None:
-        text = "".join(json.dumps(row) + "\n" for row in self.metrics)
-        (self.folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+        report.write_text("".join(json.dumps(row) + "\n" for row in self.metrics), self.folder / "metrics.jsonl")
 
     def _log_epoch(self, row: dict[str, Any], board: SummaryWriter) -> None:
         for key, value in row.items():
@@ -315,7 +322,8 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimiz
     parameters = [{"params": group, "lr": rates[own]} for own, group in sorted(groups.items()) if group]
     if config.name == "sgd":
         return torch.optim.SGD(parameters, momentum=0.9, nesterov=True, weight_decay=config.weight_decay, fused=True)
-    return torch.optim.Adam(parameters, weight_decay=config.weight_decay, fused=True)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(parameters, weight_decay=config.weight_decay, fused=True)
 
 
 def learning_rate_factor(epoch: float, config: OptimConfig, epochs: int) -> float:

@@ -41,6 +41,13 @@ def test_flags_need_no_value():
     assert train.parse(["--baselines", "false"]).baselines is False
 
 
+def test_the_last_part_of_a_name_will_do_where_it_is_unique():
+    config = train.parse(["--lr", "5e-4", "--junk=same_tracklet", "--k1", "7"])
+    assert (config.optim.lr, config.eval.junk, config.eval.rerank.k1) == (5e-4, "same_tracklet", 7)
+    with pytest.raises(UserError, match="unknown setting 'sampler'"):  # of data, or of eval?
+        train.parse(["--sampler", "dense"])
+
+
 @pytest.mark.parametrize("name", sorted(DATASET_DEFAULTS))
 def test_dataset_defaults_are_settings(name):
     known = {setting for setting, _ in cli._settings(TrainConfig)}
@@ -99,5 +106,5 @@ def test_every_setting_is_explained():
 def test_configs_of_the_project_are_valid():
     from pathlib import Path
 
-    for file in (Path(__file__).parents[1] / "configs").glob("*.yaml"):
+    for file in (Path(__file__).parents[1] / "configs").rglob("*.yaml"):
         assert train.parse(["--config", str(file)]).arch == yaml.safe_load(file.read_text())["arch"]

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from st_reid import create_model, evaluate, train
+from st_reid.retrieval import evaluate_rank
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -31,3 +33,14 @@ def test_a_run_on_the_gpu_is_evaluated_alike_on_the_cpu(dataset_folder, tmp_path
     evaluate.main([*common, "--output", str(tmp_path / "cpu"), "--weights", weights, "--device", "cpu"])
     gpu, cpu = (json.loads((tmp_path / f / "report.json").read_text()) for f in ("run", "cpu"))
     assert gpu["appearance"]["mAP"] == pytest.approx(cpu["appearance"]["mAP"], abs=0.05)
+
+
+def test_ranking_on_the_gpu_is_that_of_the_cpu():
+    rng = np.random.default_rng(0)
+    distances = rng.random((40, 3000), dtype=np.float32)
+    labels = [rng.integers(n, size=size) for n, size in ((30, 40), (30, 3000), (4, 40), (4, 3000))]
+    for ap in ("step", "trapezoid"):
+        ours = evaluate_rank(torch.from_numpy(distances).cuda(), *labels, ap=ap, block_bytes=100_000)
+        expected = evaluate_rank(distances, *labels, ap=ap)
+        np.testing.assert_array_equal(ours.cmc, expected.cmc)
+        assert ours.mAP == pytest.approx(expected.mAP, abs=1e-9)

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from st_reid import plots, report
-from st_reid.config import EvalConfig, JointConfig, RerankConfig
+from st_reid.config import EvalConfig, JointConfig, RerankConfig, TrainConfig, check_ranges
 from st_reid.data.tracklet import Tracklet
 from st_reid.errors import UserError
-from st_reid.evaluation import Retrieval, fit_transit_times, rank_all
+from st_reid.evaluation import Retrieval, fit_transit_times, prepare, rank_all
 from st_reid.retrieval import SpatialTemporalModel, cosine_distance, joint_score, rerank
 
 DELAYS = {"a": 0, "b": 10_000, "c": 40_000}
@@ -86,6 +86,32 @@ def test_choosing_sigma_and_gamma_finds_that_times_tell_much(network):
     assert choose_constants(noise, *columns) == choice
     with pytest.raises(UserError, match="4 identities are too few for cross-validation; expected at least 10"):
         choose_constants(noise[:12], *[column[:12] for column in columns])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rerank": RerankConfig(use=True, k1=200)}, "k1 is 200; expected 1 up to 99"),
+        ({"rerank": RerankConfig(use=True, k1=3, k2=9)}, "k2 is 9"),
+        ({"joint": JointConfig(choose=True, model="x.npz")}, "pass one of them"),
+        ({"joint": JointConfig(model="x.npz")}, "x.npz is not there"),
+    ],
+)
+def test_what_an_evaluation_would_stumble_over_is_found_before(network, change, message):
+    with pytest.raises(UserError, match=message):
+        prepare(*network[:2], EvalConfig(**change))
+    with pytest.raises(UserError, match="3 identities are too few"):
+        prepare(network[0][:9], network[1], EvalConfig(joint=JointConfig(choose=True)))
+
+
+@pytest.mark.parametrize(
+    "change", [{"bin_width": 0}, {"sigma": -3}, {"gamma_time": float("nan")}, {"lambda_time": float("inf")}]
+)
+def test_constants_out_of_range(change):
+    (name,) = change
+    config = TrainConfig(eval=EvalConfig(joint=JointConfig(**change)))
+    with pytest.raises(UserError, match=f"eval.joint.{name} is .*expected a positive number"):
+        check_ranges(config)
 
 
 def without_times(tracklets):

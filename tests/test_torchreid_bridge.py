@@ -72,6 +72,12 @@ def test_the_git_layout(tmp_path):
         "def osnet_x0_25(num_classes, loss, pretrained, use_gpu): raise AssertionError\n"
         "__model_factory = {'osnet_x0_25': osnet_x0_25}\n"
     )
+    (package / "engine.py").write_text(
+        "class VideoSoftmaxEngine:\n"
+        "    def parse_data_for_train(self, data): return 'flattened'\n"
+        "    def extract_features(self, input): return 'pooled'\n"
+        "class VideoTripletEngine(VideoSoftmaxEngine): pass\n"
+    )
     (package / "data" / "__init__.py").write_text(
         "from torchreid.data.datasets import VideoDataset, register_video_dataset\n"
     )
@@ -88,6 +94,14 @@ def test_the_git_layout(tmp_path):
         assert factory is getattr(torchreid.models, "__model_factory")
         assert "psta" in factory, sorted(factory)
         assert "walkers" in getattr(torchreid.data.datasets, "__video_datasets")
+        from torchreid.engine import VideoSoftmaxEngine, VideoTripletEngine
+        for kind in (VideoSoftmaxEngine, VideoTripletEngine):
+            engine = kind()
+            engine.model = factory["psta_osnet_x0_25"](3, pretrained=False)
+            assert engine.parse_data_for_train({"img": "clip", "pid": "label"}) == ("clip", "label")
+            engine.model = object()
+            assert engine.parse_data_for_train({"img": "clip", "pid": "label"}) == "flattened"
+            assert engine.extract_features("clip") == "pooled"
         """,
         env={"PYTHONPATH": f"{tmp_path}:."},
     )

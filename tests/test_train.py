@@ -17,6 +17,7 @@ from st_reid.config import OptimConfig
 from st_reid.data.datasets import read_dataset
 from st_reid.data.tracklet import Tracklet
 from st_reid.errors import UserError
+from st_reid.retrieval import SpatialTemporalModel
 from st_reid.training import learning_rate_factor, make_optimizer, split_validation
 
 TINY = {
@@ -290,7 +291,7 @@ def test_a_mistake_in_a_real_process_has_one_line_and_status_2(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_a_backbone_may_have_its_own_rate(name):
     model = torch.nn.Module()
     model.backbone, model.head = torch.nn.Linear(2, 2), torch.nn.Linear(2, 3)
@@ -316,6 +317,28 @@ def test_transit_times_are_chosen_and_rankings_re_ranked_on_request(run, dataset
     assert first["joint"]["over_camera_mask"]["mAP"] == pytest.approx(
         first["joint"]["mAP"] - first["camera_mask"]["mAP"], abs=1e-5
     )
+
+
+def test_constants_are_chosen(tmp_path, run, caplog):
+    from conftest import write_dataset
+
+    (tmp_path / "d").mkdir()
+    folder = write_dataset(tmp_path / "d", persons=10, frames=1)
+    argv = ["--weights", run / "checkpoints" / "best.pth", "--sources", "manifest", "--root", folder]
+    with caplog.at_level("INFO"):
+        evaluate.main([str(a) for a in [*argv, "--eval.joint.choose", "--output", tmp_path / "a"]])
+    assert "the best of 25 by cross-validation on training identities" in caplog.text
+    used = report(tmp_path / "a")["joint"]["constants"]
+    assert f"sigma {used['sigma']:g}, gamma_time {used['gamma_time']:g}" in caplog.text
+
+
+def test_a_file_of_transit_times_brings_its_constants(run, dataset_folder, tmp_path):
+    SpatialTemporalModel.fit(["x", "x"], ["cam0", "cam1"], [0, 100], bin_width=4, sigma=5).save(tmp_path / "m.npz")
+    argv = ["--weights", run / "checkpoints" / "best.pth", "--sources", "manifest", "--root", dataset_folder]
+    argv += ["--eval.joint.model", tmp_path / "m.npz", "--output", tmp_path / "a"]
+    evaluate.main([str(a) for a in argv])
+    used = report(tmp_path / "a")["joint"]["constants"]
+    assert (used["bin_width"], used["sigma"], used["gamma_time"]) == (4, 5, 5)
 
 
 def test_pcb_is_trained_on_images(dataset_folder, tmp_path):

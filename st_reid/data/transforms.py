@@ -164,18 +164,24 @@ def resize_clip(
     return clip
 
 
-def to_float(clip: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Normalise pixels by ImageNet's mean and deviation, on the device that holds them.
+def to_float(
+    clip: Tensor,
+    dtype: torch.dtype = torch.float32,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> Tensor:
+    """Normalise pixels, on the device that holds them.
 
     Args:
         clip: uint8 (..., 3, H, W), for example a batch (B, T, 3, H, W).
         dtype: of the result; the arithmetic is float32.
+        mean: of a channel, in 0..1.
+        std: its deviation.
 
     Raises:
         TypeError: not uint8, so perhaps normalised already.
     """
     if clip.dtype != torch.uint8:
         raise TypeError(f"to_float got {clip.dtype}; expected the uint8 pixels of a clip")
-    mean = torch.tensor(IMAGENET_MEAN, device=clip.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, device=clip.device)[:, None, None]
-    return clip.to(torch.float32).sub_(255 * mean).div_(255 * std).to(dtype)
+    middle, spread = (torch.tensor(values, device=clip.device)[:, None, None] for values in (mean, std))
+    return clip.to(torch.float32).sub_(255 * middle).div_(255 * spread).to(dtype)

@@ -1,6 +1,6 @@
 """From features to rankings: arrays in, arrays out."""
 
-from st_reid.retrieval.distance import CosineDistance, cosine_distance, normalize
+from st_reid.retrieval.distance import CosineDistance, cosine_distance, normalize, other_cameras_first
 from st_reid.retrieval.matrix import LazyMatrix
 from st_reid.retrieval.ranking import RankingResult, evaluate_rank, rank_gallery
 from st_reid.retrieval.reranking import rerank, rerank_distances
@@ -17,6 +17,7 @@ __all__ = [
     "joint_distance",
     "joint_score",
     "normalize",
+    "other_cameras_first",
     "rank_gallery",
     "rerank",
     "rerank_distances",

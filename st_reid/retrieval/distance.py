@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from st_reid.errors import UserError
-from st_reid.retrieval.matrix import LazyMatrix
+from st_reid.retrieval.matrix import LazyMatrix, Matrix, entries
 
 
 def normalize(features: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -40,13 +40,13 @@ class CosineDistance(LazyMatrix):
     def __init__(
         self, query: NDArray[np.floating], gallery: NDArray[np.floating], dtype: type[np.floating] = np.float32
     ) -> None:
-        query, gallery = normalize(query), normalize(gallery)
-        if query.shape[1] != gallery.shape[1]:
+        q = normalize(query).astype(dtype, copy=False)
+        g = q if gallery is query else normalize(gallery).astype(dtype, copy=False)
+        if q.shape[1] != g.shape[1]:
             raise UserError(
-                f"query features have {query.shape[1]} dimensions, gallery features {gallery.shape[1]}; "
+                f"query features have {q.shape[1]} dimensions, gallery features {g.shape[1]}; "
                 "extract both with one model"
             )
-        q, g = query.astype(dtype, copy=False), gallery.astype(dtype, copy=False)
 
         def rows(which: slice) -> NDArray[np.floating]:
             product = q[which] @ g.T
@@ -58,3 +58,21 @@ class CosineDistance(LazyMatrix):
 def cosine_distance(query: NDArray[np.floating], gallery: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return all of :class:`CosineDistance` at once."""
     return np.asarray(CosineDistance(query, gallery), dtype=np.float32)
+
+
+def other_cameras_first(distances: Matrix, q_camids: ArrayLike, g_camids: ArrayLike) -> LazyMatrix:
+    """Put the gallery of a query's own camera behind all others: what a metric of cameras and times has to beat.
+
+    Args:
+        distances: (Q, G), cosine distances or others of no more than 2.
+        q_camids: (Q,) cameras.
+        g_camids: (G,) cameras.
+    """
+    cameras = np.unique(np.concatenate([np.asarray(q_camids), np.asarray(g_camids)]), return_inverse=True)[1]
+    q, g = np.split(cameras, [len(np.asarray(q_camids))])
+    behind = np.float32(4)
+    return LazyMatrix(
+        distances.shape,
+        lambda rows: distances[rows] + behind * (q[rows, None] == g),
+        lambda i, j: entries(distances, i, j) + behind * (q[i] == g[j]),
+    )

@@ -13,6 +13,7 @@ from st_reid.errors import UserError, unknown_name
 from st_reid.retrieval.matrix import BLOCK_BYTES, LazyMatrix, row_blocks
 
 AVERAGE_PRECISIONS = ("step", "trapezoid")
+NO_MATCH = "no query has a match in the gallery, junk aside; check persons and cameras, or the junk rule"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def evaluate_rank(
         precisions.append(mean_precision[has_match])
         inverse_penalty.append((matches / ranks.gather(1, (matches - 1).clamp(min=0)[:, None])[:, 0])[has_match])
     if not first:
-        raise UserError("no query has a match in the gallery, junk aside; check persons and cameras, or the junk rule")
+        raise UserError(NO_MATCH)
     first_rank, precision, penalty, indices = (
         torch.cat(parts).cpu().numpy() for parts in (first, precisions, inverse_penalty, valid)
     )

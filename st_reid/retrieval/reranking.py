@@ -11,6 +11,9 @@ from st_reid.errors import UserError
 from st_reid.retrieval.distance import normalize
 from st_reid.retrieval.matrix import BLOCK_BYTES, LazyMatrix, Matrix, entries, row_blocks
 
+ROUNDING = 1e-4
+"""How far below zero a distance may be for want of digits."""
+
 
 def rerank(
     query_features: NDArray[np.floating],
@@ -91,9 +94,14 @@ def rerank_distances(
     """
     if len(distances.shape) != 2 or distances.shape[0] != distances.shape[1]:
         raise UserError(f"distances are {tuple(distances.shape)}; re-ranking needs all items' to all, queries first")
-    squared = LazyMatrix(
-        distances.shape, lambda rows: np.square(distances[rows]), lambda i, j: np.square(entries(distances, i, j))
-    )
+
+    def square(rows: slice) -> NDArray[np.floating]:
+        block = distances[rows]
+        if block.min() < -ROUNDING:
+            raise UserError("distances are negative; re-ranking squares them: pass 1 - the score rather than -score")
+        return np.square(block)
+
+    squared = LazyMatrix(distances.shape, square, lambda i, j: np.square(entries(distances, i, j)))
     return _rerank_squared(squared, num_query, k1, k2, lambda_value, block_bytes)
 
 
@@ -101,7 +109,7 @@ def _rerank_squared(
     squared: LazyMatrix, num_query: int, k1: int, k2: int, lambda_value: float, block_bytes: int
 ) -> NDArray[np.float32]:
     items = squared.shape[0]
-    _check(items, num_query, k1, k2, lambda_value)
+    check_constants(items, num_query, k1, k2, lambda_value)
     neighbours, farthest, final = _nearest(squared, num_query, k1 + 1, block_bytes)
     within_k1 = _reciprocal(neighbours)
     within_half = _reciprocal(neighbours[:, : round(k1 / 2) + 1])
@@ -113,7 +121,8 @@ def _rerank_squared(
     return final
 
 
-def _check(items: int, num_query: int, k1: int, k2: int, lambda_value: float) -> None:
+def check_constants(items: int, num_query: int, k1: int, k2: int, lambda_value: float) -> None:
+    """Raise :class:`UserError` for constants that do not go with so many queries and other items."""
     if not 0 < num_query < items:
         raise UserError(f"{num_query} queries and {items - num_query} gallery items; re-ranking needs both")
     if k1 < 1 or k1 >= items:

@@ -6,9 +6,11 @@ Wang, Lai, Huang, Xie: Spatial-Temporal Person Re-identification, AAAI 2019. doc
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +22,7 @@ from st_reid.retrieval.ranking import evaluate_rank
 
 EPSILON = 1e-7  # added to counts and sums that divide, as in the original
 REACH = 3  # the smoothing kernel ends after so many sigma
+LEAST_SIGMA = 0.01  # bins: far below one, nothing is smoothed
 MOST_ENTRIES = 2**27  # of the table of transit times: 1 GiB
 
 
@@ -72,20 +75,23 @@ class SpatialTemporalModel:
             UserError: lengths that differ, a time that is missing or not finite, no person seen by two cameras, a
                 difference too long for this ``bin_width``, or a ``bin_width`` or ``sigma`` that is not positive.
         """
-        pids, camids, times = np.asarray(pids), np.asarray(camids), as_times(times, "the times to learn from")
-        if not pids.shape == camids.shape == times.shape or pids.ndim != 1:
-            raise UserError(f"{pids.shape} persons, {camids.shape} cameras, {times.shape} times; expected (N,) of each")
-        for name, value in (("bin_width", bin_width), ("sigma", sigma)):
-            if not 0 < value < np.inf:
-                raise UserError(f"{name} is {value}; expected a positive number")
+        pids, camids, clock = np.asarray(pids), np.asarray(camids), as_times(times, "the times to learn from")
+        if not pids.shape == camids.shape == clock.shape or pids.ndim != 1:
+            raise UserError(f"{pids.shape} persons, {camids.shape} cameras, {clock.shape} times; expected (N,) of each")
+        if not 0 < bin_width < np.inf:
+            raise UserError(f"bin_width is {bin_width}; expected a positive number")
+        if not LEAST_SIGMA <= sigma <= MOST_ENTRIES:
+            raise UserError(f"sigma is {sigma}; expected at least {LEAST_SIGMA} bins")
         cameras, camera = np.unique(camids, return_inverse=True)
-        later, earlier, gaps = _transits(np.unique(pids, return_inverse=True)[1], camera, times, len(cameras))
+        cameras = np.array(cameras.tolist())  # plain labels, which a file can hold
+        clock = clock - (clock.min() if clock.size else 0)  # EPSILON shall not feel the clock's origin
+        later, earlier, gaps = _transits(np.unique(pids, return_inverse=True)[1], camera, clock, len(cameras))
         if not gaps.size:
             raise UserError(
                 f"no person of {len(np.unique(pids))} was seen by two of the {len(cameras)} cameras; "
                 "there are no transit times to learn from"
             )
-        reach = int(np.ceil(REACH * sigma))
+        reach = int(REACH * sigma)
         pairs, pair = np.unique(np.stack([later, earlier], axis=1), axis=0, return_inverse=True)
         length = np.floor(gaps.max() / bin_width) + 1 + reach
         if len(pairs) * length > MOST_ENTRIES:
@@ -177,7 +183,7 @@ class SpatialTemporalModel:
                 raise ValueError("its tables do not go together")
         except FileNotFoundError:
             raise UserError(f"{path} is not there; pass what SpatialTemporalModel.save wrote") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
             raise UserError(f"{path} holds no spatial-temporal model ({error}); write one with save") from None
         return cls(cameras, pairs, counts, curves, bin_width, sigma)
 
@@ -258,6 +264,7 @@ def joint_distance(appearance: CosineDistance, probability: LazyMatrix, **consta
 
 SIGMAS = (2.0, 5.0, 10.0, 20.0, 50.0)
 GAMMAS = (5.0, 15.0, 50.0, 150.0, 500.0)
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -286,7 +293,7 @@ def choose_constants(
     bin_width: float = 100,
     sigmas: Sequence[float] = SIGMAS,
     gammas: Sequence[float] = GAMMAS,
-    folds: int = 5,
+    folds: int = FOLDS,
     seed: int = 0,
     **constants: float,
 ) -> Choice:
@@ -314,24 +321,30 @@ def choose_constants(
             the others a transit time.
     """
     pids, camids, times = np.asarray(pids), np.asarray(camids), as_times(times, "the times to learn from")
+    check_folds(pids, folds)
     persons, person = np.unique(pids, return_inverse=True)
-    if len(persons) < 2 * folds:
-        raise UserError(f"{len(persons)} identities are too few for cross-validation; expected at least {2 * folds}")
     fold_of = np.random.default_rng(seed).permutation(len(persons))[person] % folds
     sums = {(sigma, gamma): 0.0 for sigma in sorted(sigmas, reverse=True) for gamma in sorted(gammas)}
     for fold in range(folds):
         held, rest = fold_of == fold, fold_of != fold
-        distance = CosineDistance(features[held], features[held], np.float64)
+        similarity = 1 - np.asarray(CosineDistance(features[held], features[held], np.float64))
         place = camids[held], times[held]
         for sigma in sigmas:
             model = SpatialTemporalModel.fit(pids[rest], camids[rest], times[rest], bin_width=bin_width, sigma=sigma)
-            probability = model.between(*place, *place)
+            probability = model.probability(*place, *place)
             for gamma in gammas:
-                joint = joint_distance(distance, probability, **constants, gamma_time=gamma)
-                sums[sigma, gamma] += evaluate_rank(joint, pids[held], pids[held], place[0], place[0]).mAP
+                score = joint_score(similarity, probability, **constants, gamma_time=gamma)
+                sums[sigma, gamma] += evaluate_rank(-score, pids[held], pids[held], place[0], place[0]).mAP
     tried = {constants: total / folds for constants, total in sums.items()}
     (sigma, gamma), best = max(tried.items(), key=lambda item: round(item[1], 9))  # the first of equal ones
     return Choice(sigma, gamma, best, tried)
+
+
+def check_folds(pids: ArrayLike, folds: int = FOLDS) -> None:
+    """Raise :class:`UserError` where there are too few identities to cut them into ``folds``."""
+    persons = len(np.unique(np.asarray(pids)))
+    if persons < 2 * folds:
+        raise UserError(f"{persons} identities are too few for cross-validation; expected at least {2 * folds}")
 
 
 def as_times(times: ArrayLike, what: str) -> NDArray[np.float64]:

@@ -100,5 +100,7 @@ def test_errors(change, message):
 def test_errors_of_distances():
     with pytest.raises(UserError, match="all items' to all"):
         rerank_distances(np.zeros((3, 4)), 1)
+    with pytest.raises(UserError, match="distances are negative"):
+        rerank_distances(-euclidean(clusters(0)), 60)
     with pytest.raises(UserError, match="not finite"):
         rerank_distances(np.full((30, 30), np.nan, dtype=np.float32), 5)

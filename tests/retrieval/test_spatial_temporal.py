@@ -90,6 +90,28 @@ def test_curves_are_distributions_and_order_changes_nothing(seed):
     np.testing.assert_allclose(again.curves, model.curves, atol=1e-12)
 
 
+def test_the_origin_of_the_clock_changes_nothing():
+    pids, camids, times = [1] * 11, ["a"] + ["b"] * 10, np.array([0.0] + [30.0] * 10)
+    for origin in (0, 1.7e9):  # seconds of this day, or since 1970
+        model = SpatialTemporalModel.fit(pids, camids, times + origin, bin_width=4, sigma=1)
+        assert np.argwhere(model.counts).tolist() == [[0, 7]]
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 1.7, 50.0])
+def test_smoothing_equals_the_literal_one_for_any_sigma(sigma):
+    model = SpatialTemporalModel.fit([1, 1, 2, 2], [0, 1, 0, 1], [0, 950, 0, 2350], sigma=sigma)
+    expected = literal.gauss_smooth(model.counts[0] / (model.counts[0].sum() + 1e-7), sigma)
+    np.testing.assert_allclose(model.curves[0], expected / (expected.sum() + 1e-7), atol=1e-12)
+
+
+def test_labels_of_any_type_are_saved(tmp_path):
+    model = SpatialTemporalModel.fit(
+        np.array(["a", "a"], object), np.array(["north", "south"], object), np.array([0, 5], object)
+    )
+    model.save(tmp_path / "m.npz")
+    assert SpatialTemporalModel.load(tmp_path / "m.npz").cameras.tolist() == ["north", "south"]
+
+
 def test_save_and_load(tmp_path):
     model = SpatialTemporalModel.fit(["a", "a"], ["c1", "c2"], [0, 5.5], bin_width=2, sigma=3)
     model.save(tmp_path / "m.npz")
@@ -152,6 +174,15 @@ def test_other_errors(tmp_path):
         write(path)
         with pytest.raises(UserError, match="no spatial-temporal model"):
             SpatialTemporalModel.load(path)
+    model.save(tmp_path / "cut.npz")
+    whole = (tmp_path / "cut.npz").read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:200] + bytes(300) + whole[500:]):
+        (tmp_path / "cut.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match="no spatial-temporal model"):
+            SpatialTemporalModel.load(tmp_path / "cut.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(UserError, match="no spatial-temporal model"):
+        SpatialTemporalModel.load(tmp_path / "array.npy")
     np.savez(tmp_path / "code.npz", cameras=np.array([object()]))
     with pytest.raises(UserError, match="no spatial-temporal model"):
         SpatialTemporalModel.load(tmp_path / "code.npz")
