@@ -31,11 +31,11 @@ import numpy as np
 import torch
 import torchvision
 
-from benchmarks.machine import processor
 from st_reid.data.loader import ClipDataset
 from st_reid.data.sampling import Draw
 from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import TrainTransform, to_float
+from st_reid.report import processor
 from st_reid.torchreid_compat import submodule
 
 HEIGHT, WIDTH, SEQ_LEN, TRACKLET = 256, 128, 8, 32

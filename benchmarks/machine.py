@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from st_reid.report import processor
+
 
 def environment(script: str, device: str = "cpu") -> dict[str, Any]:
     """Return command, device, load and versions; call it before the work, whose load is no matter."""
@@ -27,15 +29,6 @@ def environment(script: str, device: str = "cpu") -> dict[str, Any]:
         "python": platform.python_version(),
         **{package: _version(package) for package in ("torch", "torchvision", "torchreid", "numpy", "scipy")},
     }
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def peak_gigabytes() -> float:

@@ -61,7 +61,8 @@ class DataConfig(ReadConfig):
         crop: probability that a training clip is cropped.
         flip: probability that it is mirrored.
         erase: probability that a rectangle of it is erased.
-        jitter: strength of a random change of its colours.
+        jitter: strength of a random change of its brightness, contrast and saturation.
+        cast: strength of a random change of its white balance, red, green and blue each for itself.
     """
 
     sampler: str = "random_interval"
@@ -72,6 +73,7 @@ class DataConfig(ReadConfig):
     flip: float = 0.5
     erase: float = 0.5
     jitter: float = 0.0
+    cast: float = 0.0
 
 
 @dataclass
@@ -270,6 +272,7 @@ class EvaluateConfig:
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     # Small enough for two cores and minutes, and from scratch: the drawings need no ImageNet. Four frames a clip, and
     # twice the clips: at the same cost a batch shows twice the tracklets, which taught PSTA more than longer clips did.
+    # No weight decay: Adam's slows what has few hundred steps. White balance is what tells the cameras apart.
     "walkers": {
         "epochs": 36,
         "height": 64,
@@ -283,6 +286,7 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
         "data.crop": 1.0,
         "data.erase": 0.0,
         "data.jitter": 0.2,
+        "data.cast": 0.2,
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.0,
         "optim.warmup_epochs": 2,
@@ -305,6 +309,7 @@ LEAST: dict[str, float] = {
     "data.clips": 1,
     "data.batches": 1,
     "data.jitter": 0,
+    "data.cast": 0,
     "eval.batch": 1,
     "eval.sheet_queries": 1,
     "eval.rerank.k1": 1,

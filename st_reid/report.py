@@ -91,14 +91,15 @@ def environment(compute: Compute) -> dict[str, Any]:
         **versions,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "device": torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else str(compute.device),
         "threads": torch.get_num_threads(),
         "precision": str(compute.dtype).removeprefix("torch."),
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name, where Linux says it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as f:
             return next(line.partition(":")[2].strip() for line in f if line.startswith("model name"))

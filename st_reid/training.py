@@ -167,6 +167,7 @@ class Run:
             flip=data.flip,
             erase=data.erase,
             jitter=data.jitter,
+            cast=data.cast,
             interpolation=data.interpolation or "bilinear",
         )
         return ClipDataset(

@@ -35,12 +35,14 @@ class Augmentation(NamedTuple):
         crop: (top, left) of the part kept, in 0..1 of the room to move; ``None`` keeps the whole frame.
         erase: (top, left, height, width) of the erased rectangle in output pixels, or ``None``.
         jitter: factors of brightness, contrast and saturation, or ``None``.
+        cast: factors of red, green and blue, or ``None``.
     """
 
     flip: bool = False
     crop: tuple[float, float] | None = None
     erase: tuple[int, int, int, int] | None = None
     jitter: tuple[float, float, float] | None = None
+    cast: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class TrainTransform:
         flip: probability of mirroring.
         erase: probability of erasing a rectangle of 2 to 40 % of the area, the same in all frames.
         jitter: brightness, contrast and saturation vary by up to this fraction; 0 leaves colours alone.
+        cast: red, green and blue vary by up to this fraction, each for itself, as white balance does between cameras.
         fill: value of erased pixels in 0..1, a channel each.
         interpolation: ``"bilinear"`` or ``"bicubic"``.
     """
@@ -64,6 +67,7 @@ class TrainTransform:
     flip: float = 0.5
     erase: float = 0.5
     jitter: float = 0.0
+    cast: float = 0.0
     fill: tuple[float, float, float] = IMAGENET_MEAN
     interpolation: str = "bilinear"
 
@@ -80,7 +84,11 @@ class TrainTransform:
         if self.jitter > 0:
             brightness, contrast, saturation = rng.uniform(max(0.0, 1 - self.jitter), 1 + self.jitter, size=3)
             jitter = (float(brightness), float(contrast), float(saturation))
-        return Augmentation(flip, crop, erase, jitter)
+        cast = None
+        if self.cast > 0:
+            red, green, blue = rng.uniform(max(0.0, 1 - self.cast), 1 + self.cast, size=3)
+            cast = (float(red), float(green), float(blue))
+        return Augmentation(flip, crop, erase, jitter, cast)
 
     def _draw_rectangle(self, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
         for _ in range(100):  # most draws fit; a frame that none fits stays whole
@@ -109,6 +117,9 @@ class TrainTransform:
             clip = F.adjust_brightness(clip, brightness)
             clip = F.adjust_contrast(clip, contrast)
             clip = F.adjust_saturation(clip, saturation)
+        if drawn.cast is not None:
+            gains = torch.tensor(drawn.cast)[:, None, None]
+            clip = (clip * gains).round_().clamp_(0, 255).to(torch.uint8)
         if drawn.erase is not None:
             top, left, h, w = drawn.erase
             fill = torch.tensor([round(255 * value) for value in self.fill], dtype=torch.uint8)

@@ -150,3 +150,13 @@ def test_to_float(dtype):
 def test_to_float_refuses_what_is_float_already():
     with pytest.raises(TypeError, match="uint8"):
         to_float(torch.zeros(1, 3, 2, 2))
+
+
+def test_a_cast_changes_each_colour_by_its_own_factor_in_all_frames():
+    frames = [torch.full((3, 64, 32), value, dtype=torch.uint8) for value in (100, 50, 240)]
+    clip = TrainTransform(64, 32).apply(frames, Augmentation(cast=(1.2, 1.0, 0.5)))
+    assert clip[:, :, 0, 0].tolist() == [[120, 100, 50], [60, 50, 25], [255, 240, 120]]
+    draws = [TrainTransform(cast=0.3).draw(np.random.default_rng(seed)).cast for seed in range(300)]
+    assert 0.7 <= np.min(draws) < 0.75
+    assert 1.25 < np.max(draws) <= 1.3
+    assert TrainTransform().draw(np.random.default_rng(0)).cast is None
