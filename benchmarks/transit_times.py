@@ -51,6 +51,10 @@ def cases(name: str, data: RealTimes) -> Iterator[tuple[str, Columns, Columns, C
         yield f"clock of camera 2 off by {minutes} min in the test", data.train, *wrong, {}
     for sigma, gamma in ((5, 5), (5, 0.5), (50, 50), (500, 5)):
         yield f"sigma {sigma}, gamma of the time {gamma}", *everything, {"sigma": sigma, "gamma_time": gamma}
+    sharp = {"sigma": 5, "gamma_time": 50}
+    yield "sigma 5, gamma of the time 50", *everything, sharp.copy()
+    yield "the same with 20 identities", of_persons(data.train, 20, 0), data.query, data.gallery, sharp.copy()
+    yield f"the same with a clock off by {minutes} min", data.train, *wrong, sharp.copy()
     swap = np.array(["0", "2", "1", "4", "3", "6", "5", "8", "7"])
     renamed = data.train[0], swap[data.train[1].astype(int)], data.train[2]
     yield "cameras of another network (1 and 2, 3 and 4, ... swapped)", renamed, data.query, data.gallery, {}
