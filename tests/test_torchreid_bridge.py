@@ -97,7 +97,7 @@ def test_the_git_layout(tmp_path):
         from torchreid.engine import VideoSoftmaxEngine, VideoTripletEngine
         for kind in (VideoSoftmaxEngine, VideoTripletEngine):
             engine = kind()
-            engine.model = factory["psta_osnet_x0_25"](3, pretrained=False)
+            engine.model = factory["psta_resnet18"](3, pretrained=False)
             assert engine.parse_data_for_train({"img": "clip", "pid": "label"}) == ("clip", "label")
             engine.model = object()
             assert engine.parse_data_for_train({"img": "clip", "pid": "label"}) == "flattened"
