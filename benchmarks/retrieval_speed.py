@@ -72,6 +72,11 @@ def main() -> None:
     data = RealTimes("market")
     labels = data.query[0], data.gallery[0], data.query[1], data.gallery[1]
     rows = {}
+
+    def save() -> None:  # as it comes: the last rows take minutes, and may not fit into memory
+        if args.output:
+            write(args.output, {"environment": machine, "size": [len(labels[0]), len(labels[1])], "results": rows})
+
     rows["fit, joint scores, CMC and mAP"], _ = timed("fit, joint scores, CMC and mAP", lambda: fit_join_rank(data), 5)
     distances = cosine_distance(data.query_features, data.gallery_features)
     rows["ranking alone"], ours = timed("ranking alone", lambda: evaluate_rank(distances, *labels), 5)
@@ -80,13 +85,7 @@ def main() -> None:
         name = f"re-ranking, {dim} dimensions"
         rows[name], again = timed(name, partial(rerank, wide.query_features, wide.gallery_features), 1)
         del again
-    if args.large:
-        rng = np.random.default_rng(0)
-        centres = rng.standard_normal((5000, 256), dtype=np.float32)
-        features = centres[rng.integers(5000, size=100_000)] + 2 * rng.standard_normal((100_000, 256), dtype=np.float32)
-        name = "re-ranking, 256 dimensions, 2,000 x 98,000"
-        rows[name], again = timed(name, lambda: rerank(features[:2000], features[2000:]), 1)
-        del again, features
+    save()
     if args.peers:
         numbers = [np.unique(np.concatenate(pair), return_inverse=True)[1] for pair in (labels[:2], labels[2:])]
         split = [part for both in numbers for part in np.split(both, [len(data.query[0])])]
@@ -95,14 +94,23 @@ def main() -> None:
             name, lambda: submodule("metrics").evaluate_rank(distances, *split, use_cython=False), 1
         )
         print(f"difference in mAP {abs(theirs[1] - ours.mAP):.1e}, in CMC {np.abs(theirs[0] - ours.cmc).max():.1e}")
+        save()
+    if args.large:
+        rng = np.random.default_rng(0)
+        centres = rng.standard_normal((5000, 256), dtype=np.float32)
+        features = centres[rng.integers(5000, size=100_000)] + 2 * rng.standard_normal((100_000, 256), dtype=np.float32)
+        name = "re-ranking, 256 dimensions, 2,000 x 98,000"
+        rows[name], again = timed(name, lambda: rerank(features[:2000], features[2000:]), 1)
+        del again, features
+        save()
+    if args.peers:
         wide = RealTimes("market", 256)
         name = "torchreid: re-ranking, 256 dimensions"
         rows[name], theirs = timed(name, lambda: torchreid_rerank(wide.query_features, wide.gallery_features), 1)
         mine = rerank(wide.query_features, wide.gallery_features)
         rows[name]["share_within_1e-4"] = float(np.mean(np.abs(theirs - mine) < 1e-4))
         print(f"{rows[name]['share_within_1e-4']:.4%} of the distances are equal to 1e-4")
-    if args.output:
-        write(args.output, {"environment": machine, "size": list(distances.shape), "results": rows})
+        save()
 
 
 if __name__ == "__main__":
