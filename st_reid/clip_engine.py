@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from st_reid import plots
-from st_reid.config import EvalConfig
+from st_reid.config import EvalConfig, ReadConfig
 from st_reid.data.clips import SAMPLERS
 from st_reid.data.datasets import DATASETS, dataset_names, read_dataset
-from st_reid.data.loader import ClipDataset, TrackletClips, eval_loader, train_loader
+from st_reid.data.loader import ClipDataset, train_loader
 from st_reid.data.tracklet import Dataset, Tracklet, person_labels
-from st_reid.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TestTransform, TrainTransform, to_float
+from st_reid.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TrainTransform, to_float
+from st_reid.engine import ClipReader, Compute, mean_over_clips
 from st_reid.errors import UserError, unknown_name
 from st_reid.evaluation import Ranking, Retrieval
 from st_reid.retrieval import cosine_distance, normalize, rerank
@@ -145,8 +146,15 @@ class ClipDataManager:
         self.test_dataset = {
             name: {"query": datasets[name].query, "gallery": datasets[name].gallery} for name in self.targets
         }
-        self._test_options: dict[str, Any] = {"sampler": test_sample_method, "seed": seed}
-        self._test_loading: dict[str, Any] = {"batch_size": batch_size_test, "workers": workers, "device": device}
+        self._compute = Compute(torch.device(device), torch.float32)
+        self._reader = ClipReader(
+            height,
+            width,
+            seq_len,
+            seed,
+            ReadConfig(workers=workers),
+            EvalConfig(sampler=test_sample_method, batch=batch_size_test),
+        )
         self.test_loader = self.clips_to_test(uses_time=True)
         print(
             f"=> {', '.join(self.sources)}: {self.num_train_pids} identities, {len(train)} tracklets, "
@@ -180,17 +188,11 @@ class ClipDataManager:
 
         For a model that does not use time ``all`` makes clips of one frame, so the mean over clips is that over frames.
         """
-        single = self._test_options["sampler"] == "all" and not uses_time
-        seq_len, transform = 1 if single else self.seq_len, TestTransform(self.height, self.width)
-        loading = {**self._test_loading}
-        loading["batch_size"] *= self.seq_len if single else 1
-
-        def load(tracklets: Sequence[Tracklet]) -> _Batches:
-            clips = TrackletClips(tracklets, seq_len=seq_len, transform=transform, **self._test_options)
-            return _Batches(eval_loader(clips, **loading), self._test_batch)
-
         return {
-            name: {part: load(tracklets) for part, tracklets in parts.items()}
+            name: {
+                part: _Batches(self._reader.loader(tracklets, uses_time, self._compute), self._test_batch)
+                for part, tracklets in parts.items()
+            }
             for name, parts in self.test_dataset.items()
         }
 
@@ -288,20 +290,14 @@ class _ClipEngine:
         return float(result.cmc[0]), result.mAP
 
     def _features(self, loader: Iterable[dict[str, Tensor]], tracklets: int) -> np.ndarray:
-        """Return a feature a tracklet, (N, D): the mean over its clips, weighted by their real frames."""
-        sums: Tensor | None = None
-        weights = torch.zeros(tracklets, 1, dtype=torch.float64)
-        for batch in loader:
-            clips = batch["img"].cuda() if self.use_gpu else batch["img"]
-            features = self.extract_features(clips).double().cpu()  # type: ignore[attr-defined]
-            if sums is None:
-                sums = torch.zeros(tracklets, features.shape[1], dtype=torch.float64)
-            weight = batch["weight"].double()[:, None]
-            sums.index_add_(0, batch["tracklet"], features * weight)
-            weights.index_add_(0, batch["tracklet"], weight)
-        if sums is None:
-            raise UserError("no tracklets to test on; check the dataset")
-        return (sums / weights).float().numpy()
+        """Return a feature a tracklet, (N, D)."""
+
+        def features() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            for batch in loader:
+                clips = batch["img"].cuda() if self.use_gpu else batch["img"]
+                yield self.extract_features(clips), batch["tracklet"], batch["weight"]  # type: ignore[attr-defined]
+
+        return mean_over_clips(features(), tracklets)
 
     def save_model(self, epoch: int, rank1: float, save_dir: str, is_best: bool = False) -> None:
         """Save every model as torchreid does, in plain values, with or without a scheduler."""

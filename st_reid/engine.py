@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,17 +183,34 @@ def extract_features(
     """Return a feature a tracklet, (N, D): the mean over its clips, weighted by their real frames."""
     model.eval()
     loader = reader.loader(tracklets, getattr(model, "uses_time", True), compute)
+
+    def features() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for clips, owners, weights in tqdm(loader, desc=description, unit="batch", leave=False, disable=None):
+            with compute.autocast():
+                yield model(to_float(clips.to(compute.device, non_blocking=True))), owners, weights
+
+    return mean_over_clips(features(), len(tracklets))
+
+
+def mean_over_clips(batches: Iterable[tuple[Tensor, Tensor, Tensor]], count: int) -> NDArray[np.float32]:
+    """Return a feature a tracklet, (count, D), from batches of clips.
+
+    Args:
+        batches: features (n, D), their tracklets (n,) as indices, and their weights (n,): a clip's real frames.
+        count: tracklets.
+
+    Raises:
+        UserError: no batch.
+    """
     sums: Tensor | None = None
-    weights = torch.zeros(len(tracklets), 1, dtype=torch.float64)
-    for clips, owners, weight in tqdm(loader, desc=description, unit="batch", leave=False, disable=None):
-        with compute.autocast():
-            features = model(to_float(clips.to(compute.device, non_blocking=True)))
-        features = features.double().cpu()  # (clips, D); sums in float64 do not depend on the batch size
+    total = torch.zeros(count, 1, dtype=torch.float64)
+    for features, owners, weight in batches:
+        features = features.double().cpu()  # sums in float64 do not depend on the batch size
         if sums is None:
-            sums = torch.zeros(len(tracklets), features.shape[1], dtype=torch.float64)
+            sums = torch.zeros(count, features.shape[1], dtype=torch.float64)
         weight = weight.double()[:, None]
         sums.index_add_(0, owners, features * weight)
-        weights.index_add_(0, owners, weight)
+        total.index_add_(0, owners, weight)
     if sums is None:
         raise UserError("no tracklets to extract features of")
-    return (sums / weights).float().numpy()
+    return (sums / total).float().numpy()

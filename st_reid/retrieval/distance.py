@@ -25,6 +25,23 @@ def normalize(features: NDArray[np.floating]) -> NDArray[np.float32]:
     return features / np.maximum(length, np.finfo(np.float32).tiny)
 
 
+def normalize_pair(
+    query: NDArray[np.floating], gallery: NDArray[np.floating]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scale the features of query (Q, D) and gallery (G, D) to unit length.
+
+    Raises:
+        UserError: as :func:`normalize`, or two widths D.
+    """
+    q = normalize(query)
+    g = q if gallery is query else normalize(gallery)
+    if q.shape[1] != g.shape[1]:
+        raise UserError(
+            f"query features have {q.shape[1]} dimensions, gallery features {g.shape[1]}; extract both with one model"
+        )
+    return q, g
+
+
 class CosineDistance(LazyMatrix):
     """1 - cosine similarity, (Q, G), of features (Q, D) and (G, D), a block of rows at a time.
 
@@ -40,13 +57,10 @@ class CosineDistance(LazyMatrix):
     def __init__(
         self, query: NDArray[np.floating], gallery: NDArray[np.floating], dtype: type[np.floating] = np.float32
     ) -> None:
-        q = normalize(query).astype(dtype, copy=False)
-        g = q if gallery is query else normalize(gallery).astype(dtype, copy=False)
-        if q.shape[1] != g.shape[1]:
-            raise UserError(
-                f"query features have {q.shape[1]} dimensions, gallery features {g.shape[1]}; "
-                "extract both with one model"
-            )
+        q, g = normalize_pair(query, gallery)
+        same = g is q  # all items against all: hold them once
+        q = q.astype(dtype, copy=False)
+        g = q if same else g.astype(dtype, copy=False)
 
         def rows(which: slice) -> NDArray[np.floating]:
             product = q[which] @ g.T

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from st_reid.errors import UserError
-from st_reid.retrieval.distance import normalize
+from st_reid.retrieval.distance import normalize_pair
 from st_reid.retrieval.matrix import BLOCK_BYTES, LazyMatrix, Matrix, entries, row_blocks
 
 ROUNDING = 1e-4
@@ -43,12 +43,7 @@ def rerank(
         UserError: features that are not finite or differ in width, an empty query or gallery, fewer than k1 + 1 items,
             or constants out of range.
     """
-    query, gallery = normalize(query_features), normalize(gallery_features)
-    if query.shape[1] != gallery.shape[1]:
-        raise UserError(
-            f"query features have {query.shape[1]} dimensions, gallery features {gallery.shape[1]}; "
-            "extract both with one model"
-        )
+    query, gallery = normalize_pair(query_features, gallery_features)
     items = np.concatenate([query, gallery])
     length = np.square(items).sum(axis=1)  # 1, or 0 of a zero feature
 
