@@ -74,7 +74,14 @@ def build_frame_level(
     model = build_torchreid(name, num_classes=num_classes, loss=loss, download=pretrained is True)
     if not isinstance(pretrained, bool):
         load_matching(model, load_state_dict(pretrained), pretrained)
+    parts = getattr(model, "parts_avgpool", None)
+    if parts is not None:  # PCB's; what follows takes a view that the channels-last layout has not
+        parts.register_forward_hook(_contiguous)
     return FrameLevel(model, _feature_dim(model, name, height, width))
+
+
+def _contiguous(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    return output.contiguous()
 
 
 def _feature_dim(model: nn.Module, name: str, height: int, width: int) -> int:

@@ -38,6 +38,16 @@ def test_a_model_that_returns_lists():
     assert model.feature_dim == model.eval()(torch.randn(1, 2, 3, 64, 32)).shape[1]
 
 
+@pytest.mark.parametrize("loss", ["softmax", "triplet"])
+def test_pcb_in_channels_last(loss):
+    model = create_model("pcb_p4", 5, loss=loss, **SMALL).eval()
+    clips = torch.randn(2, 2, 3, 64, 32)
+    with torch.no_grad():
+        expected = model(clips)
+        torch.testing.assert_close(model.to(memory_format=torch.channels_last)(clips), expected, rtol=1e-4, atol=1e-5)
+    model.train()(clips)
+
+
 def test_an_input_size_that_a_model_cannot_take():
     with pytest.raises(UserError, match="hacnn cannot take frames of 128 x 128"):
         create_model("hacnn", 5, height=128, width=128)
