@@ -1,7 +1,8 @@
-"""Reading weights from files that others wrote: nothing in them is ever executed."""
+"""Reading weights from files that others wrote, nothing in which is ever executed; and writing such files."""
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections.abc import Callable, Collection, Mapping
@@ -9,19 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from st_reid.errors import UserError
+from st_reid.files import written_whole
 
 CLASSIFIERS = ("classifier", "classifiers", "classifier_global", "classifier_local")
 """Modules that depend on the identities of the training set."""
 BEHIND_THE_FEATURE_MAP = (*CLASSIFIERS, "fc")
 """What a network has behind its feature map: torchvision and torchreid call it so."""
+TOLD = ("model", "config", "epoch", "best")
+"""What a file of weights says of itself."""
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a whole checkpoint onto the CPU: tensors, plain values, NumPy scalars, and nothing that is code.
+
+    A file called ``.safetensors`` is read as such.
 
     Raises:
         UserError: no such file, a damaged one, or one that holds anything else.
@@ -29,6 +37,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"checkpoint {path} is no file; pass the path of a checkpoint")
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
     allowed = torch.serialization.get_safe_globals()  # what is allowed for good must outlast this
     try:
         with torch.serialization.safe_globals([entry for entry in numpy_scalars() if entry not in allowed]):
@@ -153,16 +163,40 @@ def load_into(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:
 
 
 def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint whole or not at all: to a file beside it, which then takes its name."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    """Write a checkpoint whole or not at all.
+
+    Raises:
+        UserError: it cannot be written; the disk is full, for example.
+    """
     try:
-        with open(partial, "wb") as f:
-            torch.save(dict(checkpoint), f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        with written_whole(path) as file:
+            torch.save(dict(checkpoint), file)
+    except (OSError, RuntimeError) as error:  # torch's archive turns the one into the other
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else _first_line(error)
+        raise UserError(
+            f"cannot write checkpoint {path} ({reason}); the checkpoints before it are whole: make room and resume"
+        ) from error
+
+
+def save_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a model's weights to pass on, as safetensors: what it is made of goes into the file's metadata.
+
+    :func:`load_checkpoint` reads it back.
+    """
+    told = {key: json.dumps(checkpoint[key]) for key in TOLD if key in checkpoint}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint["state_dict"].items()}
+    with written_whole(path) as file:
+        file.write(safetensors.torch.save(tensors, metadata=told))
+
+
+def _load_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            told = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key in TOLD}
+            return {**told, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(f"checkpoint {path} cannot be read ({_first_line(error)}); is it one, and complete?") from error
 
 
 def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import sys
 from collections import Counter
@@ -15,13 +16,19 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from st_reid.errors import UserError, unknown_name
+from st_reid.stopping import Interrupted
 
 C = TypeVar("C")
 
 
 def run(command: Callable[[list[str]], None], name: str) -> NoReturn:
-    """Run a command line and exit: 0 on success, 2 with one line on a user's mistake, 130 on Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    """Run a command line and exit: 0 on success, 2 with one line on a user's mistake, 130 on Ctrl-C, 143 on SIGTERM.
+
+    Of several processes the first one speaks; the others only warn.
+    """
+    rank = int(os.environ.get("RANK", 0))  # which `torchrun` sets
+    logging.basicConfig(level=logging.WARNING if rank else logging.INFO, format="%(message)s", stream=sys.stdout)
+    name += f" (process {rank})" if rank else ""
     try:
         command(sys.argv[1:])
     except UserError as error:
@@ -33,7 +40,26 @@ def run(command: Callable[[list[str]], None], name: str) -> NoReturn:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(130)
+    except Interrupted as interruption:
+        print(f"{name}: {interruption}", file=sys.stderr)
+        sys.exit(interruption.status)
+    except RuntimeError as error:
+        death = _explain_death(error)
+        if death is None:
+            raise
+        print(f"{name}: error: {death}; a run goes on with --resume", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)
+
+
+def _explain_death(error: RuntimeError) -> str | None:
+    """Return what to say where a process died that this one needs, else ``None``."""
+    text = one_line(error)
+    if "DataLoader worker" in text:
+        return f"a process that reads images died ({text}); if memory ran out, lower data.workers"
+    if "RANK" in os.environ and re.search("(?i)connection (closed|reset)|broken pipe|remote process", text):
+        return f"another process of this run ended ({text}); its own message says why"
+    return None
 
 
 def one_line(error: Exception) -> str:

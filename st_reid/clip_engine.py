@@ -21,13 +21,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from st_reid import plots
+from st_reid.compute import Compute
 from st_reid.config import EvalConfig, ReadConfig
 from st_reid.data.clips import SAMPLERS
 from st_reid.data.datasets import DATASETS, dataset_names, read_dataset
 from st_reid.data.loader import ClipDataset, train_loader
 from st_reid.data.tracklet import Dataset, Tracklet, person_labels
 from st_reid.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TrainTransform, to_float
-from st_reid.engine import ClipReader, Compute, mean_over_clips
+from st_reid.engine import ClipReader, mean_over_clips
 from st_reid.errors import UserError, unknown_name
 from st_reid.evaluation import Ranking, Retrieval
 from st_reid.retrieval import cosine_distance, normalize, rerank
@@ -190,7 +191,7 @@ class ClipDataManager:
         """
         return {
             name: {
-                part: _Batches(self._reader.loader(tracklets, uses_time, self._compute), self._test_batch)
+                part: _Batches(self._reader.loader(tracklets, uses_time, self._compute.device), self._test_batch)
                 for part, tracklets in parts.items()
             }
             for name, parts in self.test_dataset.items()

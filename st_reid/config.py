@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from st_reid.errors import UserError
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass
@@ -55,7 +55,7 @@ class DataConfig(ReadConfig):
         on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
         interpolation: how images are resized, in training and in tests; null for bilinear.
         sampler: how a training clip is drawn from its tracklet.
-        persons: identities in a training batch, P.
+        persons: identities in a training batch, P; of several processes together.
         clips: clips of each, K.
         batches: batches an epoch; null for each identity once.
         crop: probability that a training clip is cropped.
@@ -93,6 +93,13 @@ class OptimConfig:
         margin: of the triplet loss.
         triplet_weight: of the triplet loss beside the cross entropy.
         levels: mean or sum of the losses of a model with several levels or parts.
+        accumulate: batches whose gradients are averaged for one step; the triplets are mined in each by itself.
+        clip_norm: the norm to which a longer gradient is cut; null leaves it.
+        ema: decay of an exponential moving average of the weights, which is then what is evaluated; 0 for none. It
+            averages over about 1 / (1 - ema) steps.
+        freeze_batchnorm: normalise by the running statistics that are there, and leave them.
+        sync_batchnorm: take the statistics over the clips of all processes; on GPUs only.
+        on_bad_loss: stop at a loss or gradient that is not finite, or skip the step.
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -107,6 +114,38 @@ class OptimConfig:
     margin: float = 0.3
     triplet_weight: float = 1.0
     levels: Literal["mean", "sum"] = "mean"
+    accumulate: int = 1
+    clip_norm: float | None = None
+    ema: float = 0.0
+    freeze_batchnorm: bool = False
+    sync_batchnorm: bool = False
+    on_bad_loss: Literal["stop", "skip"] = "stop"
+
+
+@dataclass
+class ComputeConfig:
+    """How a model is laid out and run; none of it changes what is computed.
+
+    Attributes:
+        compile: compile the model with torch.compile, which takes minutes once; on a CPU it needs a C++ compiler.
+        channels_last: whether convolutions lie in memory with their channels last, which is faster nearly everywhere.
+    """
+
+    compile: bool = False
+    channels_last: bool = True
+
+
+@dataclass
+class CheckpointConfig:
+    """When a run can be resumed from where.
+
+    Attributes:
+        every_steps: optimisation steps between checkpoints within an epoch; null for one at the end of each epoch.
+        keep: how many of the last checkpoints are kept.
+    """
+
+    every_steps: int | None = None
+    keep: int = 2
 
 
 @dataclass
@@ -197,14 +236,17 @@ class TrainConfig:
         width: input width in pixels.
         seq_len: frames in a clip.
         device: auto, cpu, cuda, cuda:1, ...
-        precision: float32, bfloat16, or auto for bfloat16 where the device computes in it.
+        precision: float32, bfloat16, float16 on a GPU, or auto for bfloat16 where the device computes in it.
         val_identities: training identities kept for choosing the best epoch, 0 for none; null for a tenth of them.
         validate_every: epochs between validations.
+        patience: stop after this many validations without a better one; null never does.
         baselines: also measure a colour histogram and the untrained model.
         model: the model beyond its name.
         data: how the dataset is read, and which training clips are drawn.
         optim: how the weights are changed.
         eval: how features are extracted and ranked.
+        compute: how the model is laid out and run.
+        checkpoint: when the run can be resumed from where.
     """
 
     arch: str = "psta"
@@ -223,11 +265,14 @@ class TrainConfig:
     precision: Precision = "auto"
     val_identities: int | None = None
     validate_every: int = 10
+    patience: int | None = None
     baselines: bool = True
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
 @dataclass
@@ -244,12 +289,13 @@ class EvaluateConfig:
         width: input width in pixels; null for what the checkpoint was trained with, or 128.
         seq_len: frames in a clip; null for what the checkpoint was trained with, or 8.
         device: auto, cpu, cuda, cuda:1, ...
-        precision: float32, bfloat16, or auto for bfloat16 where the device computes in it.
+        precision: float32, bfloat16, float16 on a GPU, or auto for bfloat16 where the device computes in it.
         seed: of samplers that draw.
         baselines: also measure a colour histogram.
         options: the model's own options, with arch.
         data: how the dataset is read.
         eval: how features are extracted and ranked.
+        compute: how the model is laid out and run.
     """
 
     weights: str
@@ -267,6 +313,7 @@ class EvaluateConfig:
     options: dict[str, Any] = field(default_factory=dict)
     data: ReadConfig = field(default_factory=ReadConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
 
 
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -303,6 +350,9 @@ LEAST: dict[str, float] = {
     "width": 16,
     "seq_len": 1,
     "validate_every": 1,
+    "patience": 1,
+    "checkpoint.every_steps": 1,
+    "checkpoint.keep": 1,
     "data.workers": 0,
     "data.persons": 1,
     "data.clips": 1,
@@ -313,6 +363,7 @@ LEAST: dict[str, float] = {
     "eval.sheet_queries": 1,
     "eval.rerank.k1": 1,
     "eval.rerank.k2": 1,
+    "optim.accumulate": 1,
     "optim.backbone_lr": 0,
     "optim.weight_decay": 0,
     "optim.warmup_epochs": 0,
@@ -337,6 +388,10 @@ def check_ranges(config: TrainConfig | EvaluateConfig) -> None:
     if isinstance(config, TrainConfig):
         if not config.optim.lr > 0:
             raise UserError(f"optim.lr is {config.optim.lr}; expected a positive number")
+        if not 0 <= config.optim.ema < 1:
+            raise UserError(f"optim.ema is {config.optim.ema}; expected 0 up to but not 1, 0.999 for example")
+        if config.optim.clip_norm is not None and not config.optim.clip_norm > 0:
+            raise UserError(f"optim.clip_norm is {config.optim.clip_norm}; expected a positive number, or null")
         if config.data.persons * config.data.clips < 2:
             raise UserError("a batch of 1 clip; batch norm needs at least 2: raise data.persons or data.clips")
         for name in ("crop", "flip", "erase"):

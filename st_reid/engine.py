@@ -1,140 +1,150 @@
-"""The steps of a run: train an epoch, extract features."""
+"""What a run does with a model: train an epoch, extract features."""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
+from st_reid.compute import Compute
 from st_reid.config import EvalConfig, ReadConfig
-from st_reid.data.loader import TrackletClips, eval_loader
+from st_reid.data.loader import TrackletClips, TrainItem, eval_loader
+from st_reid.data.sampling import derived_rng
 from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import TestTransform, to_float
+from st_reid.distributed import ALONE, World
 from st_reid.errors import UserError
+from st_reid.learner import Learner, NotFinite
 
 logger = logging.getLogger(__name__)
+LAYERS_KEY = 5  # of the random numbers that layers draw in a step
 
 
-@dataclass(frozen=True)
-class Compute:
-    """Where a model runs and in which precision.
+@dataclass
+class Totals:
+    """What has been counted in an epoch so far; kept in checkpoints, so that an interruption changes no mean.
 
     Attributes:
-        device: of the model and its input.
-        dtype: of the autocast; ``torch.float32`` for none.
+        batches: done, skipped ones too.
+        steps: taken.
+        skipped: steps not taken, as the loss or the gradient was not finite.
+        clips: seen, by all processes.
+        data_seconds: waited for clips.
+        compute_seconds: all other seconds.
+        sums: of every figure over the steps.
+        counts: how many steps had a finite one.
     """
 
-    device: torch.device
-    dtype: torch.dtype
+    batches: int = 0
+    steps: int = 0
+    skipped: int = 0
+    clips: int = 0
+    data_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
-    @classmethod
-    def choose(cls, device: str = "auto", precision: str = "auto") -> Compute:
-        """Resolve ``auto``: a GPU where there is one, bfloat16 where the device computes in it.
+    def add(self, figures: Mapping[str, float]) -> None:
+        """Count a step with its figures; of one that is not finite, as float16's gradient may be, nothing."""
+        self.steps += 1
+        for name, value in figures.items():
+            finite = math.isfinite(value)
+            self.sums[name] = self.sums.get(name, 0.0) + (value if finite else 0.0)
+            self.counts[name] = self.counts.get(name, 0) + finite
 
-        Raises:
-            UserError: a device that is not there.
-        """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            chosen = torch.device(device)
-            torch.empty(0, device=chosen)
-        except (RuntimeError, AssertionError) as error:
-            line = str(error).splitlines()[0]
-            raise UserError(f"device {device!r} cannot be used ({line}); pass auto, cpu or cuda") from error
-        bfloat16 = precision == "bfloat16" or (precision == "auto" and _has_bfloat16(chosen))
-        return cls(chosen, torch.bfloat16 if bfloat16 else torch.float32)
-
-    def autocast(self) -> torch.autocast:
-        """Return the context in which the model is called."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
-
-    def place(self, model: nn.Module) -> nn.Module:
-        """Move a model to the device, its convolutions in the layout that is fastest there."""
-        return model.to(self.device).to(memory_format=torch.channels_last)
-
-    def synchronize(self) -> None:
-        """Wait until everything asked for is done, before a clock is read."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return device.type == "cpu" and any(getattr(torch.cpu, check, bool)() for check in checks)
+    def row(self) -> dict[str, float]:
+        """Return the means over the steps, the counts and the times."""
+        seconds = self.data_seconds + self.compute_seconds
+        return {
+            **{name: total / max(self.counts[name], 1) for name, total in self.sums.items()},
+            "steps": self.steps,
+            "skipped": self.skipped,
+            "data_seconds": self.data_seconds,
+            "compute_seconds": self.compute_seconds,
+            "seconds": seconds,
+            "clips_per_second": self.clips / max(seconds, 1e-9),
+        }
 
 
 def train_one_epoch(
-    model: nn.Module,
+    learner: Learner,
     loader: DataLoader,
-    loss_function: Callable[[Any, Tensor], dict[str, Tensor]],
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    compute: Compute,
+    totals: Totals,
+    *,
+    seed: int,
+    epoch: int,
+    after_step: Callable[[], None] = lambda: None,
     description: str = "",
-) -> dict[str, float]:
-    """Take one optimisation step a batch.
+) -> None:
+    """Take the steps of an epoch, or those that are left of it.
 
-    Returns:
-        Means over the batches: ``loss`` and its parts, ``accuracy`` (of the last level's logits), ``lr`` at the end,
-        ``data_seconds`` waited for clips, ``seconds`` in all, and ``clips_per_second``.
+    Args:
+        learner: takes the steps.
+        loader: of batches of :class:`~st_reid.data.loader.TrainItem`, those that are left; its length is the epoch's.
+        totals: what was counted before; is added to.
+        seed: of the run.
+        epoch: number of this one.
+        after_step: is called where the epoch can be interrupted: its time counts as nobody's.
+        description: for the progress bar.
 
     Raises:
-        UserError: a loss that is not finite; no step is taken with it.
+        UserError: a loss or a gradient that is not finite, with the names of the batch's tracklets; or, where the
+            learner's configuration says to skip such steps, an epoch of nothing else.
     """
-    model.train()
-    sums: dict[str, float] = defaultdict(float)
-    clips_seen = 0
-    waited = 0.0
-    start = waiting = time.perf_counter()
-    with tqdm(loader, desc=description, unit="batch", leave=False, disable=None) as progress:
-        for clips, labels, _, _ in progress:
-            waited += time.perf_counter() - waiting
-            clips = clips.to(compute.device, non_blocking=True)
-            labels = labels.to(compute.device, non_blocking=True)
-            with compute.autocast():
-                output = model(to_float(clips))
-            losses = loss_function(output, labels)
-            value = losses["total"].item()
-            if not np.isfinite(value):
-                raise UserError(f"the loss is {value} at learning rate {optimizer.param_groups[0]['lr']:.2g}; lower it")
-            optimizer.zero_grad(set_to_none=True)
-            losses["total"].backward()
-            optimizer.step()
-            scheduler.step()
-            for name, part in losses.items():
-                sums["loss" if name == "total" else name] += part.item()
-            sums["accuracy"] += _accuracy(output, labels)
-            clips_seen += len(clips)
-            progress.set_postfix(loss=f"{value:.3f}")
-            waiting = time.perf_counter()
-    compute.synchronize()
-    seconds = time.perf_counter() - start
-    return {
-        **{name: total / len(loader) for name, total in sums.items()},
-        "lr": optimizer.param_groups[0]["lr"],
-        "data_seconds": waited,
-        "seconds": seconds,
-        "clips_per_second": clips_seen / seconds,
-    }
+    learner.train()
+    compute = learner.compute
+    start = time.perf_counter()
+    with compute.world.progress(description, total=len(loader), initial=totals.batches) as progress:
+        for group in _groups(loader, learner.config.accumulate):
+            arrived = time.perf_counter()
+            totals.batches += len(group)
+            totals.clips += sum(len(batch.clip) for batch in group) * compute.world.size
+            key = (LAYERS_KEY, epoch, totals.batches, compute.world.rank)
+            torch.manual_seed(int(derived_rng(seed, *key).integers(2**63)))
+            try:
+                figures = learner.step([(batch.clip, torch.as_tensor(batch.label)) for batch in group])
+            except NotFinite as error:
+                totals.skipped += 1
+                _stop_or_skip(error, learner, f"epoch {epoch}, batch {totals.batches}", group, loader)
+            else:
+                totals.add(figures)
+                progress.set_postfix(loss=f"{figures['loss']:.3f}")
+            compute.synchronize()
+            progress.update(len(group))
+            totals.data_seconds += arrived - start
+            totals.compute_seconds += time.perf_counter() - arrived
+            after_step()
+            start = time.perf_counter()
+    if not totals.steps:
+        raise UserError(f"epoch {epoch}: no step had a finite loss and gradient; lower optim.lr")
 
 
-def _accuracy(output: Any, labels: Tensor) -> float:
-    logits = output[0] if isinstance(output, tuple) else output
-    last = logits if isinstance(logits, Tensor) else logits[-1]
-    return (last.argmax(dim=1) == labels).float().mean().item()
+def _groups(loader: DataLoader, size: int) -> Iterator[list[TrainItem]]:
+    batches = iter(loader)
+    while group := list(islice(batches, size)):
+        yield group
+
+
+def _stop_or_skip(
+    error: NotFinite, learner: Learner, where: str, group: Sequence[TrainItem], loader: DataLoader
+) -> None:
+    tracklets = loader.dataset.tracklets  # type: ignore[attr-defined]
+    names = ", ".join(tracklets[int(i)].name for batch in group for i in torch.as_tensor(batch.tracklet))
+    if learner.config.on_bad_loss == "stop":
+        raise UserError(
+            f"{error} at {where}, learning rate {learner.learning_rate:.2g}; tracklets {names}; lower optim.lr, "
+            "look at them, or set on_bad_loss to skip"
+        ) from None
+    logger.warning("skipped: %s at %s, tracklets %s", error, where, names)
 
 
 @dataclass(frozen=True)
@@ -157,39 +167,49 @@ class ClipReader:
     read: ReadConfig
     eval: EvalConfig
 
-    def loader(self, tracklets: Sequence[Tracklet], uses_time: bool, compute: Compute) -> DataLoader:
-        """Return a loader of all clips of ``tracklets`` in order.
+    def loader(
+        self, tracklets: Sequence[Tracklet], uses_time: bool, device: torch.device, world: World = ALONE
+    ) -> DataLoader:
+        """Return a loader of all clips of those ``tracklets`` that are this process's, in order.
 
         For a model that does not use time, ``all`` makes clips of one frame: then nothing is padded, and the mean over
         clips is the exact mean over frames.
         """
         single = self.eval.sampler == "all" and not uses_time
         clips = TrackletClips(
-            tracklets,
+            world.share(tracklets),
             sampler=self.eval.sampler,
             seq_len=1 if single else self.seq_len,
             transform=TestTransform(self.height, self.width, self.read.interpolation or "bilinear"),
             seed=self.seed,
             on_bad_image=self.read.on_bad_image,
+            numbers=world.share(range(len(tracklets))),
         )
         batch = self.eval.batch * (self.seq_len if single else 1)
-        return eval_loader(clips, batch_size=batch, workers=self.read.workers, device=compute.device)
+        return eval_loader(clips, batch_size=batch, workers=self.read.workers, device=device)
 
 
 @torch.inference_mode()
 def extract_features(
     model: nn.Module, tracklets: Sequence[Tracklet], reader: ClipReader, compute: Compute, description: str = "features"
 ) -> NDArray[np.float32]:
-    """Return a feature a tracklet, (N, D): the mean over its clips, weighted by their real frames."""
+    """Return a feature a tracklet, (N, D): the mean over its clips, weighted by their real frames.
+
+    Several processes share the tracklets; each returns all features.
+    """
     model.eval()
-    loader = reader.loader(tracklets, getattr(model, "uses_time", True), compute)
+    compute.world.share_buffers(model)
+    world = compute.world if len(tracklets) >= compute.world.size else ALONE
+    loader = reader.loader(tracklets, getattr(model, "uses_time", True), compute.device, world)
 
     def features() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for clips, owners, weights in tqdm(loader, desc=description, unit="batch", leave=False, disable=None):
-            with compute.autocast():
-                yield model(to_float(clips.to(compute.device, non_blocking=True))), owners, weights
+        with world.progress(description, total=len(loader)) as progress:
+            for clips, owners, weights in loader:
+                with compute.autocast():
+                    yield model(to_float(clips.to(compute.device, non_blocking=True))), owners, weights
+                progress.update()
 
-    return mean_over_clips(features(), len(tracklets))
+    return world.unite(mean_over_clips(features(), len(world.share(tracklets))), len(tracklets))
 
 
 def mean_over_clips(batches: Iterable[tuple[Tensor, Tensor, Tensor]], count: int) -> NDArray[np.float32]:

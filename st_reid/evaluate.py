@@ -20,27 +20,34 @@ def main(argv: list[str]) -> None:
     """Parse and run the command."""
     config = cli.parse(EvaluateConfig, argv, NAME)
     evaluate(config)
+    from st_reid.distributed import leave
+
+    leave()
 
 
 def evaluate(config: EvaluateConfig) -> Path:
     """Evaluate a checkpoint and return the folder with its report and pictures; nothing is left where it fails.
 
+    Several processes share the extraction, and the first one ranks and writes.
+
     Raises:
         UserError: weights or a dataset that cannot be read or do not fit, or a folder in the way.
     """
     from st_reid import report
+    from st_reid.compute import Compute
     from st_reid.data.datasets import read_dataset
-    from st_reid.engine import ClipReader, Compute
+    from st_reid.engine import ClipReader
     from st_reid.evaluation import Retrieval, evaluate_model, prepare
 
     check_ranges(config)
-    compute = Compute.choose(config.device, config.precision)
+    compute = Compute.choose(config.device, config.precision, config.compute)
     model, made_of = _load(config)
     output = Path(config.output or f"runs/evaluate-{made_of['name']}-{config.sources}")
     if output.exists():
         raise UserError(f"{output} exists; pass another --output")
     report.check_output(output)
-    dataset = read_dataset(config.sources, config.root, config.data.options)
+    with compute.world.first_of_node():
+        dataset = read_dataset(config.sources, config.root, config.data.options)
     retrieval = Retrieval.of(dataset.query, dataset.gallery, config.eval)
     config.data.interpolation = config.data.interpolation or made_of["interpolation"]
     reader = ClipReader(made_of["height"], made_of["width"], made_of["seq_len"], config.seed, config.data, config.eval)
@@ -50,6 +57,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     start = time.perf_counter()
     evaluation = evaluate_model(compute.place(model), dataset.train, retrieval, reader, compute, transit_times)
     seconds = time.perf_counter() - start
+    if evaluation is None:
+        return output
     baselines = {"color_histogram": report.rank_color_histogram(retrieval, config.data)} if config.baselines else {}
 
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")

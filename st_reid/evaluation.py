@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from st_reid.compute import Compute
 from st_reid.config import EvalConfig, JointConfig
 from st_reid.data.tracklet import Tracklet
-from st_reid.engine import ClipReader, Compute, extract_features
+from st_reid.engine import ClipReader, extract_features
 from st_reid.errors import UserError
 from st_reid.retrieval import (
     CosineDistance,
@@ -154,8 +155,10 @@ def evaluate_model(
     reader: ClipReader,
     compute: Compute,
     transit_times: SpatialTemporalModel | None,
-) -> Evaluation:
+) -> Evaluation | None:
     """Extract the features of query and gallery, and rank by all that is known.
+
+    Several processes share the extraction; the first ranks, for the others it is ``None``.
 
     Args:
         model: on its device.
@@ -176,6 +179,8 @@ def evaluate_model(
             transit_times = _fit(train, joint)
         joint = replace(joint, bin_width=transit_times.bin_width, sigma=transit_times.sigma)  # a file brings its own
     features = extract_features(model, retrieval.tracklets, reader, compute)
+    if not compute.world.writes:
+        return None
     rankings = rank_all(retrieval, features, transit_times, replace(config, joint=joint))
     return Evaluation(rankings, transit_times, joint)
 

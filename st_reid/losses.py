@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +40,15 @@ class ClipLoss:
         margin: of the triplet loss.
         triplet_weight: of the triplet loss; the cross entropy has 1.
         levels: ``"mean"`` of the levels' losses, as PSTA's, or ``"sum"``, as PCB's.
+        gather: gets the rows of all processes for those of this one, with gradient, so that triplets are mined in the
+            whole batch; ``None`` for one process.
     """
 
     label_smoothing: float = 0.1
     margin: float = 0.3
     triplet_weight: float = 1.0
     levels: str = "mean"
+    gather: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, output: Any, labels: Tensor) -> dict[str, Tensor]:
         """Return ``total`` and its parts, ``cross_entropy`` and ``triplet``.
@@ -63,8 +66,10 @@ class ClipLoss:
         }
         total = parts["cross_entropy"]
         if features is not None:
+            gather = self.gather or (lambda rows: rows)
+            everybody = gather(labels)
             parts["triplet"] = self._over_levels(
-                batch_hard_triplet(level, labels, self.margin) for level in _levels(features)
+                batch_hard_triplet(gather(level), everybody, self.margin) for level in _levels(features)
             )
             total = total + self.triplet_weight * parts["triplet"]
         return {"total": total, **parts}

@@ -20,13 +20,15 @@ from tqdm import tqdm
 
 from st_reid import plots
 from st_reid.baselines import color_histogram
+from st_reid.compute import Compute
 from st_reid.config import ReadConfig
 from st_reid.data.frames import FrameReader
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.data.transforms import resize_clip
-from st_reid.engine import ClipReader, Compute
+from st_reid.engine import ClipReader
 from st_reid.errors import UserError
 from st_reid.evaluation import Evaluation, Retrieval
+from st_reid.files import write_text
 from st_reid.retrieval import RankingResult
 
 logger = logging.getLogger(__name__)
@@ -105,13 +107,6 @@ def processor() -> str:
             return next(line.partition(":")[2].strip() for line in f if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def write_json(value: Any, path: Path) -> None:

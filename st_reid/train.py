@@ -14,9 +14,11 @@ NAME = "python -m st_reid.train"
 def main(argv: list[str]) -> None:
     """Parse and run the command."""
     config = parse(argv)
-    from st_reid.training import train  # after parsing: torch takes seconds to import
+    from st_reid.distributed import leave  # after parsing: torch takes seconds to import
+    from st_reid.training import train
 
     train(config)
+    leave()
 
 
 def parse(argv: list[str]) -> TrainConfig:
@@ -40,11 +42,10 @@ def _folder_of_run(resume: Path) -> Path:
     """Return the folder of the run that is resumed from it, or from a checkpoint in it.
 
     Raises:
-        UserError: there is no run.
+        UserError: there is no run, or no such checkpoint.
     """
     folder = resume if resume.is_dir() else resume.parent.parent
-    last = folder / "checkpoints" / "last.pth"
-    for file in (folder / "config.yaml", last if resume.is_dir() else resume):
+    for file in (folder / "config.yaml", *(() if resume.is_dir() else (resume,))):
         if not file.is_file():
             raise UserError(f"nothing to resume at {resume}: no {file}; pass the folder of a run, or its last.pth")
     return folder

@@ -4,42 +4,40 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 
 from st_reid import plots, report
-from st_reid.checkpoints import load_checkpoint, save_checkpoint
-from st_reid.config import OptimConfig, TrainConfig, check_ranges
+from st_reid.checkpoints import load_checkpoint
+from st_reid.compute import Compute
+from st_reid.config import TrainConfig, check_ranges
 from st_reid.data.datasets import read_dataset
 from st_reid.data.loader import ClipDataset, train_loader
 from st_reid.data.sampling import derived_rng
 from st_reid.data.tracklet import Dataset, Tracklet, person_labels
 from st_reid.data.transforms import TrainTransform
-from st_reid.engine import ClipReader, Compute, extract_features, train_one_epoch
+from st_reid.engine import ClipReader, Totals, extract_features, train_one_epoch
 from st_reid.errors import UserError
 from st_reid.evaluation import Retrieval, evaluate_model, prepare
+from st_reid.files import write_text
+from st_reid.learner import Learner
 from st_reid.losses import ClipLoss
+from st_reid.optim import make_optimizer, make_scheduler
 from st_reid.registry import check_model, create_model
 from st_reid.retrieval import RankingResult
+from st_reid.run_folder import BEST, Checkpoints, read_resumed, run_folder
+from st_reid.stopping import Interrupted, StopRequest
 
-WARMUP_START = 0.01  # of the learning rate, as PSTA's
 VALIDATION_KEY = 4  # of the random numbers that choose the validation identities
-DROPOUT_KEY = 5  # of those that layers draw in an epoch
-MAY_CHANGE = ("epochs", "output", "resume", "root", "device", "data.workers", "data.on_bad_image", "eval.sheet_queries")
-MAY_CHANGE_WITHIN = ("eval.joint.", "eval.rerank.")
-"""Settings that may differ between a run and its resumption; any other would make it another run."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +52,9 @@ def train(config: TrainConfig) -> Path:
         UserError: a setting, a dataset, weights or a folder that will not do.
     """
     run = Run(config)
-    run.fit()
-    return run.finish()
+    with run.stop:
+        run.fit()
+        return run.finish()
 
 
 class Run:
@@ -72,10 +71,18 @@ class Run:
         self.config = config
         check_ranges(config)
         check_model(config.arch, config.model.options)
-        self.compute = Compute.choose(config.device, config.precision)
-        self.folder = _run_folder(config)
-        resumed = _last_checkpoint(config)
-        source = read_dataset(config.sources, config.root, config.data.options)
+        self.compute = Compute.choose(config.device, config.precision, config.compute)
+        self.world = self.compute.world
+        if config.optim.sync_batchnorm and self.compute.device.type != "cuda":
+            raise UserError(
+                f"optim.sync_batchnorm needs GPUs, and the device is {self.compute.device}; leave it false, or pass "
+                "optim.freeze_batchnorm"
+            )
+        self.folder = run_folder(config)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", config.checkpoint.keep)
+        resumed = read_resumed(config)
+        with self.world.first_of_node():
+            source = read_dataset(config.sources, config.root, config.data.options)
         self.dataset = source
         if config.targets is not None:
             self.dataset = read_dataset(config.targets, config.target_root or config.root)
@@ -94,17 +101,12 @@ class Run:
             batches=config.data.batches,
             workers=config.data.workers,
             device=self.compute.device,
+            world=self.world,
         )
         self.model_arguments = _model_arguments(config, len(person_labels(learned)))
-        torch.manual_seed(config.seed)
-        self.model = self.compute.place(create_model(**self.model_arguments, pretrained=config.model.pretrained))
-        optim = config.optim
-        self.loss = ClipLoss(optim.label_smoothing, optim.margin, optim.triplet_weight, optim.levels)
-        self.optimizer = make_optimizer(self.model, optim)
-        steps = len(self.loader)
-        factor = partial(learning_rate_factor, config=optim, epochs=config.epochs)
-        self.scheduler = LambdaLR(self.optimizer, lambda step: factor(step / steps))
-        self.epoch = 0
+        self.learner = self._make_learner()
+        self.epoch = 0  # epochs done
+        self.totals = Totals()  # of the one under way
         self.best: dict[str, Any] = {}
         self.metrics: list[dict[str, Any]] = []
         if resumed is not None:
@@ -112,44 +114,62 @@ class Run:
         self._log_sizes(source, learned, held_out)
         # Before the folder is made: they read every test image, and so find what cannot be read.
         self.baselines = resumed["baselines"] if resumed is not None else self._measure_baselines()
+        self.stop = StopRequest(f"go on with --resume {self.folder}")
 
     def fit(self) -> None:
-        """Train the epochs that are left; write checkpoints, metrics and TensorBoard's events as they come."""
-        (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        report.write_config(self.config, self.folder)
-        self._save({})  # a run that fails in its first epoch can be resumed too
+        """Train the epochs that are left; write checkpoints, metrics and TensorBoard's events as they come.
+
+        Raises:
+            UserError: a batch that cannot be read or learned from, or a checkpoint that cannot be written.
+            Interrupted: by Ctrl-C or SIGTERM, after a checkpoint of the step that was being taken.
+        """
+        self.world.barrier()  # everybody has seen whether the folder is free
+        if self.world.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            report.write_config(self.config, self.folder)
+        self._save()  # a run that fails in its first epoch can be resumed too
         self._write_metrics()
-        with SummaryWriter(str(self.folder), purge_step=self.epoch + 1) as board:
-            while self.epoch < self.config.epochs:
+        with self._board(purge_step=self.epoch + 1) as board:
+            while self.epoch < self.config.epochs and not self._out_of_patience():
                 row = self._train_epoch()
                 self.metrics.append(row)
                 self._write_metrics()
                 self._log_epoch(row, board)
-                self._save(row)
+                self._choose_best(row)
+                self._save()
+        if self.world.writes and not self.best:
+            self.checkpoints.save_best(self._checkpoint())
 
     def finish(self) -> Path:
         """Evaluate the best checkpoint, write the report and the pictures, and return the run's folder."""
-        best = self.folder / "checkpoints" / "best.pth"
-        if best.exists():  # not after 0 epochs
-            self.model.load_state_dict(load_checkpoint(best)["state_dict"])
+        self.world.barrier()  # the first process has written it
+        self.learner.to_evaluate.load_state_dict(load_checkpoint(self.checkpoints.folder / BEST)["state_dict"])
         start = time.perf_counter()
         evaluation = evaluate_model(
-            self.model, self.train_tracklets, self.retrieval, self.reader, self.compute, self.transit_times
+            self.learner.to_evaluate,
+            self.train_tracklets,
+            self.retrieval,
+            self.reader,
+            self.compute,
+            self.transit_times,
         )
         seconds = time.perf_counter() - start
+        if evaluation is None:
+            return self.folder
         content = {
             **report.assemble(self.config.arch, self.dataset, self.retrieval, self.reader, self.compute, evaluation),
             **self.baselines["figures"],
             "trained_on": self.config.sources,
             "best": self._explain_best(),
-            "epochs": self.config.epochs,
+            "epochs": self.epoch,
+            "stopped_early": self.epoch < self.config.epochs,
             "seed": self.config.seed,
             "train_seconds": round(sum(row["seconds"] for row in self.metrics), 2),
             "eval_seconds": round(seconds, 2),
         }
         curves = {k: np.array(v) for k, v in self.baselines["cmc"].items()}
         report.write_json(content, self.folder / "report.json")
-        with SummaryWriter(str(self.folder)) as board:
+        with self._board() as board:
             for key in ("rank1", "rank5", "rank10", "mAP"):
                 board.add_scalar(f"Test/{self.dataset.name}/{key}", content["appearance"][key], self.epoch)
         report.draw(self.retrieval, evaluation, curves, self.folder, self.config.eval.sheet_queries)
@@ -157,6 +177,21 @@ class Run:
             plots.training_curves(self.metrics, self.folder / "plots" / "training.png")
         report.announce(self.dataset.name, content, self.folder)
         return self.folder
+
+    def _make_learner(self) -> Learner:
+        config, optim = self.config, self.config.optim
+        torch.manual_seed(config.seed)
+        with self.world.first_of_node():  # it may download weights
+            model = create_model(**self.model_arguments, pretrained=config.model.pretrained)
+        model = self.compute.place(model)
+        gather = self.world.gather if self.world.size > 1 else None
+        loss = ClipLoss(optim.label_smoothing, optim.margin, optim.triplet_weight, optim.levels, gather)
+        optimizer = make_optimizer(model, optim)
+        scheduler = make_scheduler(optimizer, optim, config.epochs, len(self.loader))
+        return Learner(model, loss, optimizer, scheduler, self.compute, optim)
+
+    def _board(self, purge_step: int | None = None) -> Any:
+        return SummaryWriter(str(self.folder), purge_step=purge_step) if self.world.writes else nullcontext()
 
     def _clips(self, tracklets: Sequence[Tracklet]) -> ClipDataset:
         data = self.config.data
@@ -180,15 +215,19 @@ class Run:
         )
 
     def _rank(self, retrieval: Retrieval, description: str) -> RankingResult:
-        features = extract_features(self.model, retrieval.tracklets, self.reader, self.compute, description)
+        model = self.learner.to_evaluate
+        features = extract_features(model, retrieval.tracklets, self.reader, self.compute, description)
         return retrieval.rank(retrieval.distances(features))
 
     def _measure_baselines(self) -> dict[str, Any]:
         if not self.config.baselines:
             return {"figures": {}, "cmc": {}}
+        untrained = self._rank(self.retrieval, "untrained model")
+        if not self.world.writes:
+            return {"figures": {}, "cmc": {}}
         results = {
             "color_histogram": report.rank_color_histogram(self.retrieval, self.config.data),
-            "untrained": self._rank(self.retrieval, "untrained model"),
+            "untrained": untrained,
         }
         figures = {name: report.figures(result) for name, result in results.items()}
         for line in report.table(figures):
@@ -196,87 +235,104 @@ class Run:
         return {"figures": figures, "cmc": {name: result.cmc.tolist() for name, result in results.items()}}
 
     def _train_epoch(self) -> dict[str, Any]:
-        self.epoch += 1
-        self.loader.batch_sampler.set_epoch(self.epoch)  # type: ignore[union-attr]
-        torch.manual_seed(int(derived_rng(self.config.seed, DROPOUT_KEY, self.epoch).integers(2**63)))
-        row: dict[str, Any] = {"epoch": self.epoch}
-        row |= train_one_epoch(
-            self.model,
+        number = self.epoch + 1
+        self.loader.batch_sampler.set_epoch(number, start=self.totals.batches)  # type: ignore[union-attr]
+        self.stop.holding = True
+        train_one_epoch(
+            self.learner,
             self.loader,
-            self.loss,
-            self.optimizer,
-            self.scheduler,
-            self.compute,
-            f"epoch {self.epoch}/{self.config.epochs}",
+            self.totals,
+            seed=self.config.seed,
+            epoch=number,
+            after_step=self._after_step,
+            description=f"epoch {number}/{self.config.epochs}",
         )
-        due = self.epoch % self.config.validate_every == 0 or self.epoch == self.config.epochs
+        self.stop.holding = False
+        row = {
+            "epoch": number,
+            **self.totals.row(),
+            "lr": self.learner.learning_rate,
+            "memory_gb": round(self.compute.peak_gigabytes(), 3),
+        }
+        due = number % self.config.validate_every == 0 or number == self.config.epochs
         if self.validation is not None and due:
+            self._save()  # what is interrupted while it validates has not trained in vain
             result = self._rank(self.validation, "validation")
             row |= {"val_rank1": float(result.cmc[0]), "val_mAP": result.mAP}
+        self.epoch, self.totals = number, Totals()
         return row
 
-    def _save(self, row: dict[str, Any]) -> None:
-        better = "val_mAP" in row and row["val_mAP"] > self.best.get("val_mAP", -1)
-        if better:
-            self.best = {"epoch": self.epoch, "val_mAP": row["val_mAP"], "val_rank1": row["val_rank1"]}
-        checkpoint = {
-            "state_dict": self.model.state_dict(),
+    def _after_step(self) -> None:
+        (stop,) = self.world.any(self.stop.signum is not None)
+        every = self.config.checkpoint.every_steps
+        if stop or (every is not None and (self.totals.steps + self.totals.skipped) % every == 0):
+            self._save()
+        if stop:
+            raise Interrupted(self.stop.signum or self.stop.SIGNALS[-1], self.stop.hint)
+
+    def _choose_best(self, row: dict[str, Any]) -> None:
+        if "val_mAP" not in row or row["val_mAP"] <= self.best.get("val_mAP", -1):
+            return
+        self.best = {"epoch": self.epoch, "val_mAP": row["val_mAP"], "val_rank1": row["val_rank1"]}
+        if self.world.writes:
+            self.checkpoints.save_best(self._checkpoint())
+
+    def _out_of_patience(self) -> bool:
+        if self.config.patience is None or not self.best:
+            return False
+        since = [row["epoch"] for row in self.metrics if "val_mAP" in row and row["epoch"] > self.best["epoch"]]
+        return len(since) >= self.config.patience
+
+    def _save(self) -> None:
+        if self.world.writes:
+            self.checkpoints.save(self._checkpoint(), self.epoch, self.totals.batches)
+
+    def _checkpoint(self) -> dict[str, Any]:
+        return {
+            **self.learner.state_dict(),
             "epoch": self.epoch,
+            "totals": asdict(self.totals),
             "rank1": self.best.get("val_rank1", 0.0),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
             "model": self.model_arguments,
             "best": self.best,
             "metrics": self.metrics,
             "baselines": self.baselines,
             "config": asdict(self.config),
         }
-        folder = self.folder / "checkpoints"
-        save_checkpoint(checkpoint, folder / "last.pth")
-        nothing_to_choose_by = self.epoch == self.config.epochs and not self.best
-        if better or nothing_to_choose_by:
-            to_go_on = ("optimizer", "scheduler")  # two thirds of the file, and of no use to whoever gets it
-            save_checkpoint({k: v for k, v in checkpoint.items() if k not in to_go_on}, folder / "best.pth")
 
     def _resume(self, checkpoint: dict[str, Any]) -> None:
-        # What a run of an earlier version could not set was as it is by default.
-        defaults = dict(_flatten(asdict(TrainConfig())))
-        before, now = defaults | dict(_flatten(checkpoint["config"])), dict(_flatten(asdict(self.config)))
-        changed = [
-            name
-            for name in now
-            if name not in MAY_CHANGE and not name.startswith(MAY_CHANGE_WITHIN) and before.get(name) != now[name]
-        ]
-        if changed:
-            name = changed[0]
-            raise UserError(
-                f"{name} is {now[name]!r}, and was {before.get(name)!r} in the run that is resumed; "
-                f"only {', '.join(MAY_CHANGE)}, eval.joint and eval.rerank may change"
-            )
-        self.model.load_state_dict(checkpoint["state_dict"])
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        self.scheduler.load_state_dict(checkpoint["scheduler"])
+        self.learner.load_state_dict(checkpoint)
         self.epoch, self.best, self.metrics = checkpoint["epoch"], checkpoint["best"], checkpoint["metrics"]
-        logger.info("resumed after epoch %d", self.epoch)
+        self.totals = Totals(**checkpoint.get("totals", {}))
+        logger.info("resumed after epoch %d and %d batches", self.epoch, self.totals.batches)
 
     def _write_metrics(self) -> None:
-        report.write_text("".join(json.dumps(row) + "\n" for row in self.metrics), self.folder / "metrics.jsonl")
+        if self.world.writes:
+            write_text("".join(json.dumps(row) + "\n" for row in self.metrics), self.folder / "metrics.jsonl")
 
     def _log_epoch(self, row: dict[str, Any], board: SummaryWriter) -> None:
+        if not self.world.writes:
+            return
         for key, value in row.items():
             if key != "epoch":
                 board.add_scalar(f"Train/{key}", value, self.epoch)
         validation = f"  validation rank-1 {row['val_rank1']:.1%} mAP {row['val_mAP']:.1%}" if "val_mAP" in row else ""
+        skipped = f"  {row['skipped']} steps skipped" if row["skipped"] else ""
         logger.info(
-            "epoch %*d/%d  loss %.3f  accuracy %5.1f%%  lr %.1e  %.1f s (%.0f%% waiting for data)%s",
+            "epoch %*d/%d  loss %.3f  accuracy %5.1f%%  lr %.1e  gradient %.2g  "
+            "%.1f s: %.3g clips/s, %.0f%% waiting for data  %.1f GB%s%s",
             len(str(self.config.epochs)),
             self.epoch,
             self.config.epochs,
             row["loss"],
             100 * row["accuracy"],
             row["lr"],
+            row["grad_norm"],
             row["seconds"],
+            row["clips_per_second"],
             100 * row["data_seconds"] / row["seconds"],
+            row["memory_gb"],
+            skipped,
             validation,
         )
 
@@ -306,35 +362,6 @@ class Run:
             self.compute.device,
             str(self.compute.dtype).removeprefix("torch."),
         )
-
-
-def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of a model's trainable parameters, those of its ``backbone`` at a rate of their own."""
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups[config.backbone_lr != 1 and name.startswith("backbone.")].append(parameter)
-    if config.backbone_lr != 1 and not groups[True]:
-        raise UserError(
-            f"optim.backbone_lr is {config.backbone_lr:g}, but the model has no backbone of its own; leave it at 1"
-        )
-    # The new layers come first: theirs is the rate that the log shows.
-    rates = {False: config.lr, True: config.lr * config.backbone_lr}
-    parameters = [{"params": group, "lr": rates[own]} for own, group in sorted(groups.items()) if group]
-    if config.name == "sgd":
-        return torch.optim.SGD(parameters, momentum=0.9, nesterov=True, weight_decay=config.weight_decay, fused=True)
-    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(parameters, weight_decay=config.weight_decay, fused=True)
-
-
-def learning_rate_factor(epoch: float, config: OptimConfig, epochs: int) -> float:
-    """Return the factor on the learning rate after ``epoch`` epochs, a fraction in the middle of one."""
-    if epoch < config.warmup_epochs:
-        return WARMUP_START + (1 - WARMUP_START) * epoch / config.warmup_epochs
-    if config.schedule == "cosine":
-        done = (epoch - config.warmup_epochs) / max(epochs - config.warmup_epochs, 1e-9)
-        return (1 + math.cos(math.pi * min(done, 1.0))) / 2
-    return config.gamma ** sum(epoch >= milestone for milestone in config.milestones)
 
 
 def split_validation(
@@ -388,40 +415,9 @@ def _model_arguments(config: TrainConfig, num_classes: int) -> dict[str, Any]:
     }
 
 
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield settings by their dotted names; options, which are anybody's, as wholes."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and name != "options":
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
 def _check_train(dataset: Dataset) -> None:
     if not dataset.train:
         raise UserError(f"{dataset.name}: no training tracklets; the split of some must be train")
     unknown = sum(not t.person for t in dataset.train)
     if unknown:
         raise UserError(f"{dataset.name}: {unknown} training tracklets have no person; name the persons to train")
-
-
-def _run_folder(config: TrainConfig) -> Path:
-    folder = Path(config.output or f"runs/{config.arch}-{config.sources}-seed{config.seed}")
-    if config.resume is None and folder.exists() and any(folder.iterdir()):
-        raise UserError(
-            f"{folder} holds a run already; pass another --output, or --resume {folder} to go on with that run"
-        )
-    report.check_output(folder)
-    return folder
-
-
-def _last_checkpoint(config: TrainConfig) -> dict[str, Any] | None:
-    if config.resume is None:
-        return None
-    path = Path(config.resume)
-    if path.is_dir():
-        path = path / "checkpoints" / "last.pth"
-    checkpoint = load_checkpoint(path)
-    if not {"config", "optimizer", "scheduler", "baselines"} <= checkpoint.keys():
-        raise UserError(f"{path} is no checkpoint of a training run; pass the run's folder, or its last.pth")
-    return checkpoint

@@ -17,8 +17,9 @@ from st_reid.config import OptimConfig
 from st_reid.data.datasets import read_dataset
 from st_reid.data.tracklet import Tracklet
 from st_reid.errors import UserError
+from st_reid.optim import learning_rate_factor, make_optimizer
 from st_reid.retrieval import SpatialTemporalModel
-from st_reid.training import learning_rate_factor, make_optimizer, split_validation
+from st_reid.training import split_validation
 
 TINY = {
     "--arch": "psta_resnet18",
@@ -71,6 +72,7 @@ def test_the_run_folder_holds_what_is_promised(run):
         "report.json",
         "checkpoints/last.pth",
         "checkpoints/best.pth",
+        "checkpoints/best.safetensors",
         "plots/cmc.png",
         "plots/contact_sheet.png",
         "plots/training.png",
@@ -178,6 +180,12 @@ def test_a_torchreid_checkpoint_is_evaluated_without_its_classifier(dataset_fold
         ({"data.flip": 2}, "data.flip is 2"),
         ({"device": "cuda:77"}, "device 'cuda:77' cannot be used"),
         ({"epochs": -1}, "epochs is -1"),
+        ({"precision": "float16"}, "precision float16 needs a GPU, and the device is cpu; pass bfloat16 or float32"),
+        ({"optim.ema": 1}, "optim.ema is 1"),
+        ({"optim.clip_norm": 0}, "optim.clip_norm is 0"),
+        ({"optim.accumulate": 0}, "optim.accumulate is 0"),
+        ({"optim.sync_batchnorm": "true"}, "optim.sync_batchnorm needs GPUs"),
+        ({"checkpoint.keep": 0}, "checkpoint.keep is 0"),
         ({"optim.lr": 0}, "optim.lr is 0"),
         ({"resume": "/nonexistent/checkpoints/last.pth"}, "nothing to resume at /nonexistent"),
         ({"resume": "/last.pth"}, "nothing to resume at /last.pth"),
@@ -215,6 +223,39 @@ def test_a_run_that_failed_in_its_first_epoch_is_resumed(own_dataset_folder, tmp
     image.write_bytes(content)
     train.main(["--resume", str(tmp_path / "out")])
     assert report(tmp_path / "out")["best"].startswith("the last epoch, 1")
+
+
+def test_patience_ends_a_run_that_gets_no_better(dataset_folder, tmp_path):
+    changes = {"epochs": 9, "patience": 2, "optim.lr": 1e-12, "baselines": "false"}
+    train.main(arguments(dataset_folder, tmp_path / "out", **changes))
+    content = report(tmp_path / "out")
+    assert (content["epochs"], content["stopped_early"]) == (3, True)
+    assert content["best"].startswith("epoch 1,")
+
+
+def test_the_last_checkpoints_are_kept(run):
+    names = sorted(path.name for path in (run / "checkpoints").glob("epoch*"))
+    assert names == ["epoch0001-batch00002.pth", "epoch0002-batch00000.pth"]
+    assert (run / "checkpoints" / "last.pth").samefile(run / "checkpoints" / names[-1])
+
+
+def test_a_run_without_a_checkpoint_yet_begins_when_it_is_resumed(run, tmp_path, caplog):
+    (tmp_path / "begun").mkdir()
+    shutil.copy(run / "config.yaml", tmp_path / "begun")
+    with caplog.at_level("INFO"):
+        train.main(["--resume", str(tmp_path / "begun")])
+    assert "from the start" in caplog.text
+    assert timeless(report(tmp_path / "begun")) == timeless(report(run))
+
+
+def test_weights_to_pass_on_are_those_of_the_best_checkpoint(run, tmp_path):
+    ours = st_reid.load_model(run / "checkpoints" / "best.pth").state_dict()
+    passed_on = st_reid.load_model(run / "checkpoints" / "best.safetensors").state_dict()
+    torch.testing.assert_close(passed_on, ours, rtol=0, atol=0)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((run / "checkpoints" / "best.safetensors").read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"cut.safetensors cannot be read .*complete"):
+        st_reid.load_model(cut)
 
 
 def test_no_epochs_report_the_untrained_model(dataset_folder, tmp_path):

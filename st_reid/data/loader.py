@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from st_reid.data.frames import FrameReader
 from st_reid.data.sampling import Draw, IdentityBatchSampler, derived_rng
 from st_reid.data.tracklet import Tracklet, person_labels
 from st_reid.data.transforms import Transform
+from st_reid.distributed import ALONE, World
 from st_reid.errors import UserError
 
 
@@ -119,6 +121,8 @@ class TrackletClips(Dataset[EvalItem]):
         transform: from frames to a clip.
         seed: of the run.
         on_bad_image: as :class:`~st_reid.data.frames.FrameReader`.
+        numbers: of the tracklets, by which a random sampler draws; by default 0, 1, 2, ... Who has a part of them
+            passes their numbers in the whole.
 
     Raises:
         UserError: an unknown sampler or ``on_bad_image``.
@@ -133,13 +137,17 @@ class TrackletClips(Dataset[EvalItem]):
         transform: Transform,
         seed: int = 0,
         on_bad_image: str = "stop",
+        numbers: Sequence[int] | None = None,
     ) -> None:
         self.tracklets = list(tracklets)
         self.transform = transform
         self.seed = seed
         self.reader = FrameReader(on_bad_image)
         sample = SAMPLERS.get(sampler)
-        clips = [sample(len(t), seq_len, derived_rng(seed, 2, i)) for i, t in enumerate(self.tracklets)]
+        drawn_by = range(len(self.tracklets)) if numbers is None else numbers
+        clips = [
+            sample(len(t), seq_len, derived_rng(seed, 2, i)) for i, t in zip(drawn_by, self.tracklets, strict=True)
+        ]
         self.owners = np.repeat(np.arange(len(clips)), [len(c.indices) for c in clips])
         self.indices = np.concatenate([c.indices for c in clips] or [np.empty((0, seq_len), int)])  # (clips, T)
         self.weights = np.concatenate([c.weights for c in clips] or [np.empty(0)])
@@ -169,6 +177,7 @@ def train_loader(
     batches: int | None = None,
     workers: int = 0,
     device: str | torch.device = "cpu",
+    world: World = ALONE,
 ) -> DataLoader:
     """Return a loader of P x K batches, each a :class:`TrainItem` of tensors with a first axis of P*K.
 
@@ -181,9 +190,10 @@ def train_loader(
         batches: batches per epoch; ``None`` shows every identity once.
         workers: processes that read; with 0 the calling one does. They do not change what is read.
         device: where batches will go; memory is pinned for CUDA.
+        world: the processes that share each batch.
 
     Raises:
-        UserError: fewer identities than P.
+        UserError: fewer identities than P, or a P that the processes cannot share.
     """
     batch_sampler = IdentityBatchSampler(
         dataset.labels,
@@ -192,6 +202,8 @@ def train_loader(
         clips_per_person=clips_per_person,
         seed=dataset.seed,
         batches=batches,
+        rank=world.rank,
+        processes=world.size,
     )
     return _loader(dataset, workers, device, dataset.seed, batch_sampler=batch_sampler)
 
@@ -237,6 +249,7 @@ def _loader(dataset: Dataset, workers: int, device: str | torch.device, seed: in
 
 
 def _init_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends its workers
     # Workers are the parallelism; threads of theirs would fight over the cores.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

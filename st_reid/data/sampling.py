@@ -49,9 +49,12 @@ class IdentityBatchSampler:
         clips_per_person: K.
         seed: of the run; with the epoch it determines every batch.
         batches: batches per epoch.
+        rank: number of this process among those that share each batch: it gets the identities ``rank::processes`` of
+            the batch, and so whole ones, and no tracklet that another one gets.
+        processes: how many share each batch.
 
     Raises:
-        UserError: fewer identities than P, or a P, K or ``batches`` below 1.
+        UserError: fewer identities than P, a P, K or ``batches`` below 1, or a P that the processes cannot share.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class IdentityBatchSampler:
         clips_per_person: int,
         seed: int,
         batches: int | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         if persons_per_batch < 1 or clips_per_person < 1:
             raise UserError(
@@ -83,12 +88,17 @@ class IdentityBatchSampler:
         self.persons_per_batch = persons_per_batch
         self.clips_per_person = clips_per_person
         self.batches = -(-n // persons_per_batch) if batches is None else batches
+        if persons_per_batch % processes:
+            raise UserError(
+                f"{processes} processes share {persons_per_batch} persons a batch; make it a multiple of {processes}"
+            )
         self.seed = seed
-        self.epoch = 0
+        self.rank, self.processes = rank, processes
+        self.epoch = self.start = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next iteration is."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Say which epoch the next iteration is, and with which of its batches it begins."""
+        self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -98,18 +108,20 @@ class IdentityBatchSampler:
         rng = derived_rng(self.seed, 0, self.epoch)
         epoch, number = self.epoch, 0
         waiting: list[int] = []
-        for _ in range(self.batches):
+        for position in range(self.batches):
             if len(waiting) < self.persons_per_batch:
                 shuffled = rng.permutation(self._identities).tolist()
                 # Those that the batch has already go to the end of the new round; sorting is stable.
                 waiting += sorted(shuffled, key=set(waiting).__contains__)
             batch = []
-            for identity in waiting[: self.persons_per_batch]:
-                for tracklet in self._deal(identity, rng):
-                    batch.append(Draw(epoch, number, tracklet))
+            for place, identity in enumerate(waiting[: self.persons_per_batch]):
+                for tracklet in self._deal(identity, rng):  # by every process, so that all draw the same
+                    if place % self.processes == self.rank:
+                        batch.append(Draw(epoch, number, tracklet))
                     number += 1
             del waiting[: self.persons_per_batch]
-            yield batch
+            if position >= self.start:
+                yield batch
 
     def _deal(self, identity: int, rng: np.random.Generator) -> list[int]:
         """Draw K tracklets of an identity: one of each camera, then a second of each, and from the start again."""

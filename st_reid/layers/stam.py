@@ -14,6 +14,8 @@ Shapes: B clips, T frames, D channels, h x w positions; N cells of the grid that
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,9 +66,15 @@ class FramewiseBatchNorm2d(nn.BatchNorm2d):
     channels. The running statistics receive all T momentum updates in closed form,
     r_T = (1 - m)^T r_0 + sum_t m (1 - m)^(T - 1 - t) s_t.
 
+    Attributes:
+        sum_over_processes: adds up a tensor over the processes of a run, with gradient, so that the statistics are
+            those of all their clips; ``None`` for this process's alone.
+
     Shapes:
         - Input and output: (B, T, C, h, w).
     """
+
+    sum_over_processes: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -74,18 +82,22 @@ class FramewiseBatchNorm2d(nn.BatchNorm2d):
                 x.flatten(0, 1), self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             ).view_as(x)
         frames = x.shape[1]
-        mean = self.running_mean.new_zeros(frames * self.num_features)  # type: ignore[union-attr]
-        var = torch.zeros_like(mean)
-        folded = F.batch_norm(
-            x.flatten(1, 2),  # (B, T*C, h, w)
-            mean,
-            var,
-            self.weight.repeat(frames),
-            self.bias.repeat(frames),
-            training=True,
-            momentum=1.0,  # so that mean and var come back as the statistics of this batch
-            eps=self.eps,
-        )
+        weight, bias = self.weight.repeat(frames), self.bias.repeat(frames)
+        if self.sum_over_processes is not None:
+            folded, mean, var = _synchronized(x.flatten(1, 2), weight, bias, self.eps, self.sum_over_processes)
+        else:
+            mean = self.running_mean.new_zeros(frames * self.num_features)  # type: ignore[union-attr]
+            var = torch.zeros_like(mean)
+            folded = F.batch_norm(
+                x.flatten(1, 2),  # (B, T*C, h, w)
+                mean,
+                var,
+                weight,
+                bias,
+                training=True,
+                momentum=1.0,  # so that mean and var come back as the statistics of this batch
+                eps=self.eps,
+            )
         self._update(self.running_mean, mean)
         self._update(self.running_var, var)
         self.num_batches_tracked.add_(frames)  # type: ignore[union-attr]
@@ -99,6 +111,20 @@ class FramewiseBatchNorm2d(nn.BatchNorm2d):
         age = torch.arange(len(per_call) - 1, -1, -1, device=batch.device, dtype=batch.dtype)
         weights = self.momentum * (1 - self.momentum) ** age  # (T,)
         running.mul_((1 - self.momentum) ** len(per_call)).add_(weights @ per_call)
+
+
+def _synchronized(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, total: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch norm of (B, C, h, w) over all processes: the output, and the mean and unbiased variance (C,) it is by."""
+    values = x.float()
+    count = total(values.new_tensor(values[:, 0].numel()))
+    mean = total(values.sum(dim=(0, 2, 3))) / count
+    centred = values - mean[:, None, None]
+    var = total(centred.square().sum(dim=(0, 2, 3))) / count
+    scale = weight * torch.rsqrt(var + eps)
+    output = centred * scale[:, None, None] + bias[:, None, None]
+    return output.to(x.dtype), mean.detach(), (var * count / (count - 1)).detach()
 
 
 class Relation(nn.Module):

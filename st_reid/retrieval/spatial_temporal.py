@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from st_reid.errors import UserError
+from st_reid.files import written_whole
 from st_reid.retrieval.distance import CosineDistance
 from st_reid.retrieval.matrix import LazyMatrix
 from st_reid.retrieval.ranking import evaluate_rank
@@ -151,22 +152,16 @@ class SpatialTemporalModel:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a ``.npz`` file, whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-        try:
-            with open(partial, "wb") as f:
-                np.savez_compressed(
-                    f,
-                    cameras=self.cameras,
-                    pairs=self.pairs,
-                    counts=self.counts,
-                    curves=self.curves,
-                    bin_width=self.bin_width,
-                    sigma=self.sigma,
-                )
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with written_whole(Path(path)) as file:
+            np.savez_compressed(
+                file,
+                cameras=self.cameras,
+                pairs=self.pairs,
+                counts=self.counts,
+                curves=self.curves,
+                bin_width=self.bin_width,
+                sigma=self.sigma,
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SpatialTemporalModel:

@@ -12,8 +12,10 @@ from st_reid.data.sampling import IdentityBatchSampler, derived_rng
 from st_reid.errors import UserError
 
 
-def sampler(labels, cameras=None, P=2, K=2, seed=0, batches=None):
-    return IdentityBatchSampler(labels, cameras, persons_per_batch=P, clips_per_person=K, seed=seed, batches=batches)
+def sampler(labels, cameras=None, P=2, K=2, seed=0, batches=None, **share):
+    return IdentityBatchSampler(
+        labels, cameras, persons_per_batch=P, clips_per_person=K, seed=seed, batches=batches, **share
+    )
 
 
 @st.composite
@@ -55,6 +57,32 @@ def check_group(group, labels, cameras):
     assert max(times.values()) - min(times[t] for t in own) <= 1  # each equally often up to rounding
     own_cameras = {cameras[t] for t in own}
     assert len({cameras[t] for t in group}) == min(len(own_cameras), len(group))
+
+
+@given(problems(), st.integers(2, 4))
+def test_processes_share_the_batches_of_one(problem, processes):
+    labels, cameras, P, K, seed, n_batches = problem
+    if P % processes:
+        with pytest.raises(UserError, match=f"{processes} processes share {P} persons"):
+            sampler(labels, cameras, P, K, seed, n_batches, processes=processes)
+        return
+    whole = list(sampler(labels, cameras, P, K, seed, n_batches))
+    shares = [
+        list(sampler(labels, cameras, P, K, seed, n_batches, rank=r, processes=processes)) for r in range(processes)
+    ]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for rank, part in enumerate(parts):
+            groups = [batch[p * K : p * K + K] for p in range(rank, P, processes)]  # identities r::W
+            assert part == [draw for group in groups for draw in group]
+
+
+@given(problems(), st.integers(0, 20))
+def test_an_epoch_is_gone_on_with(problem, start):
+    whole = list(sampler(*problem))
+    rest = sampler(*problem)
+    rest.set_epoch(0, start)
+    assert list(rest) == whole[start:]
+    assert len(rest) == len(whole)
 
 
 def test_epochs_differ_and_repeat():

@@ -1,0 +1,40 @@
+"""Files that are there whole or not at all, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+PARTIAL = ".partial-"
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside ``path`` for writing; when all is written and flushed to the disk, it takes the name ``path``.
+
+    If anything goes wrong, ``path`` is as it was. After a kill the file beside stays, for :func:`remove_partial`.
+    """
+    partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file whole or not at all."""
+    with written_whole(path) as file:
+        file.write(text.encode())
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a process that was killed left half written in ``folder``."""
+    for path in folder.glob(f".*{PARTIAL}*"):
+        path.unlink(missing_ok=True)

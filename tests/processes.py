@@ -1,0 +1,124 @@
+"""Training in processes of its own, that can be killed at a named moment. Forked from one that has torch loaded."""
+
+import io
+import multiprocessing
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import torch
+
+from st_reid import cli, data, evaluate, files, learner, plots, report, run_folder, train
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["processes", "st_reid.training"])
+
+
+def start(target, *arguments, log: Path, environment=None):
+    """Start ``target(*arguments)`` in a process whose output goes to ``log``."""
+    process = CONTEXT.Process(target=_main, args=(target, arguments, str(log), environment or {}))
+    process.start()
+    return process
+
+
+def run(target, *arguments, log: Path, environment=None) -> int:
+    """Run it to its end; return the exit status, minus the number of the signal that killed it."""
+    process = start(target, *arguments, log=log, environment=environment)
+    process.join(180)
+    assert process.exitcode is not None, "still running"
+    return process.exitcode
+
+
+def start_several(target, *arguments, log: Path, count=2):
+    """Start ``count`` processes that know of each other as `torchrun`'s do."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
+    return [
+        start(
+            target,
+            *arguments,
+            log=log.with_suffix(f".{rank}"),
+            environment={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(count)
+    ]
+
+
+def _main(target, arguments, log, environment):
+    os.environ.update(environment)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # so that its workers have its faults
+    report.draw = plots.training_curves = lambda *_, **__: None  # they take most of the time of so small a run
+    target(*arguments)
+
+
+def train_command(argv, fault=None, count=0):
+    """``python -m st_reid.train`` with a fault: one of FAULTS, the ``count``-th time that there is occasion."""
+    if fault is not None:
+        FAULTS[fault](count)
+    sys.argv = ["train", *map(str, argv)]
+    cli.run(train.main, "train")
+
+
+def evaluate_command(argv):
+    """``python -m st_reid.evaluate``."""
+    sys.argv = ["evaluate", *map(str, argv)]
+    cli.run(evaluate.main, "evaluate")
+
+
+def _die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _before(owner, name, count, fault):
+    """Make the ``count``-th call of ``owner.name``, from 1, meet the fault first."""
+    original, calls = getattr(owner, name), iter(range(1, 1_000_000))
+
+    def patched(*args, **kwargs):
+        if next(calls) == count:
+            fault(*args)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, patched)
+
+
+def _half_a_checkpoint(checkpoint, file):
+    buffer = io.BytesIO()
+    torch.serialization.save(checkpoint, buffer)
+    file.write(buffer.getvalue()[: buffer.tell() // 2])
+    file.flush()
+    _die()
+
+
+def _full_disk(*_):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+
+
+def _not_a_number(count):
+    original, calls = learner.to_float, iter(range(1, 1_000_000))
+    learner.to_float = lambda clips: original(clips) * (torch.nan if next(calls) == count else 1)
+
+
+FAULTS = {
+    "killed while writing": lambda count: _before(torch, "save", count, _half_a_checkpoint),
+    "killed before the rename": lambda count: _before(files.os, "replace", count, lambda *_: _die()),
+    "killed in mid-step": lambda count: _before(learner.Learner, "_update", count, lambda *_: _die()),
+    "killed in a worker": lambda count: _before(data.frames.FrameReader, "read", count, lambda *_: _die()),
+    **{
+        name: lambda count, name=name: _before(
+            learner.Learner, "_update", count, lambda *_: os.kill(os.getpid(), signal.Signals[name])
+        )
+        for name in ("SIGTERM", "SIGINT")
+    },
+    "full disk": lambda count: _before(run_folder, "save_checkpoint", count, _full_disk),
+    "not a number": _not_a_number,
+}

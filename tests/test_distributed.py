@@ -1,0 +1,215 @@
+"""Two processes against one that has all their clips, with gloo on the CPU."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from processes import evaluate_command, run, start_several, train_command
+from torch import nn
+
+from st_reid.compute import Compute
+from st_reid.config import EvalConfig, ReadConfig
+from st_reid.data.datasets import read_dataset
+from st_reid.distributed import World
+from st_reid.engine import ClipReader, extract_features
+from st_reid.layers.stam import FramewiseBatchNorm2d
+from st_reid.learner import synchronize_batchnorm
+from st_reid.losses import ClipLoss
+from st_reid.registry import create_model
+
+STEPS = 20
+SETTINGS = {
+    "arch": "psta_osnet_x0_25",  # small: a checkpoint is a matter of milliseconds
+    "sources": "manifest",
+    "height": 32,
+    "width": 32,
+    "seq-len": 2,
+    "epochs": STEPS,
+    "device": "cpu",
+    "precision": "float32",
+    "val-identities": 2,
+    "validate-every": STEPS,
+    "model.pretrained": "false",
+    "model.options": "{dim: 16, levels: 1}",
+    "data.persons": 4,
+    "data.clips": 2,
+    "data.workers": 0,
+    "data.batches": 1,
+    "optim.freeze_batchnorm": "true",
+}
+
+
+def arguments(root, output, **changes):
+    settings = SETTINGS | {"root": root, "output": output} | changes
+    return [str(a) for name, value in settings.items() for a in (f"--{name}", value)]
+
+
+def finish(processes, log):
+    for process in processes:
+        process.join(120)
+    logs = [log.with_suffix(f".{rank}").read_text() for rank in range(len(processes))]
+    return [process.exitcode for process in processes], logs
+
+
+def losses(folder):
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def one_and_two(dataset_folder, tmp_path_factory):
+    """The folders of a run of one process and of the same with two. Read only."""
+    folder = tmp_path_factory.mktemp("ddp")
+    assert run(train_command, arguments(dataset_folder, folder / "one"), log=folder / "log") == 0
+    processes = start_several(train_command, arguments(dataset_folder, folder / "two"), log=folder / "log")
+    codes, logs = finish(processes, folder / "log")
+    assert codes == [0, 0], logs
+    assert logs[1] == "", "only the first process speaks"
+    return folder / "one", folder / "two"
+
+
+def test_two_processes_learn_as_one(one_and_two):
+    one, two = map(losses, one_and_two)
+    assert len(one) == STEPS
+    assert one[-1] < one[0]
+    np.testing.assert_allclose(two, one, atol=1e-4)
+
+
+def test_two_processes_evaluate_as_one(one_and_two, dataset_folder, tmp_path):
+    weights = one_and_two[0] / "checkpoints" / "best.safetensors"
+    argv = ["--weights", weights, "--sources", "manifest", "--root", dataset_folder, "--device", "cpu"]
+    argv += ["--precision", "float32", "--data.workers", "0"]
+    assert run(evaluate_command, [*argv, "--output", tmp_path / "one"], log=tmp_path / "log") == 0
+    processes = start_several(evaluate_command, [*argv, "--output", tmp_path / "two"], log=tmp_path / "log")
+    codes, logs = finish(processes, tmp_path / "log")
+    assert codes == [0, 0], logs
+    reports = [json.loads((tmp_path / n / "report.json").read_text()) for n in ("one", "two")]
+    for ranking in ("appearance", "camera_mask", "joint"):
+        for key in ("rank1", "mAP", "mINP"):
+            assert reports[1][ranking][key] == pytest.approx(reports[0][ranking][key], abs=1e-6)
+
+
+def _extract(root, output, sampler):
+    compute = Compute.choose("cpu", "float32")
+    torch.manual_seed(0)
+    model = create_model("osnet_x0_25", 3, height=64, width=32)
+    if compute.world.rank == 1:  # the first one's statistics count
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.fill_(9)
+    reader = ClipReader(64, 32, 2, 0, ReadConfig(workers=0), EvalConfig(sampler=sampler, batch=3))
+    model.uses_time = True
+    features = extract_features(model, read_dataset("manifest", root).gallery[:5], reader, compute)
+    np.save(f"{output}.{compute.world.rank}.npy", features)
+
+
+@pytest.mark.parametrize("sampler", ["all", "restricted_random"])
+def test_shared_features_come_back_in_order(sampler, dataset_folder, tmp_path):
+    assert run(_extract, dataset_folder, tmp_path / "one", sampler, log=tmp_path / "log") == 0
+    codes, logs = finish(
+        start_several(_extract, dataset_folder, tmp_path / "two", sampler, log=tmp_path / "log"), tmp_path / "log"
+    )
+    assert codes == [0, 0], logs
+    one = np.load(tmp_path / "one.0.npy")
+    for rank in (0, 1):
+        np.testing.assert_allclose(np.load(tmp_path / f"two.{rank}.npy"), one, atol=1e-6)
+
+
+def _gather(output):
+    world = World.join(torch.device("cpu"))
+    rows, labels = _rows_and_labels()
+    own = rows[world.rank :: world.size].clone().requires_grad_()
+    logits = own @ torch.ones(own.shape[1], 4)
+    loss = ClipLoss(gather=world.gather)
+    parts = loss((logits, own), labels[world.rank :: world.size])
+    parts["triplet"].backward()
+    torch.save({"gradient": own.grad / world.size, "loss": parts["triplet"].detach()}, f"{output}.{world.rank}")
+
+
+def _rows_and_labels():
+    return torch.randn(8, 5, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 4
+
+
+def test_triplets_are_mined_in_the_whole_batch_and_their_gradient_comes_back(tmp_path):
+    codes, logs = finish(start_several(_gather, tmp_path / "out", log=tmp_path / "log"), tmp_path / "log")
+    assert codes == [0, 0], logs
+    rows, labels = _rows_and_labels()
+    rows.requires_grad_()
+    expected = ClipLoss()((rows @ torch.ones(5, 4), rows), labels)["triplet"]
+    expected.backward()
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"out.{rank}", weights_only=True)
+        torch.testing.assert_close(found["loss"], expected.detach())
+        torch.testing.assert_close(found["gradient"], rows.grad[rank::2])
+
+
+def _normalise(output):
+    world = World.join(torch.device("cpu"))
+    layer = _layer()
+    if world.size > 1:
+        synchronize_batchnorm(nn.Sequential(layer), world)
+    x = torch.randn(4, 2, 3, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    own = x[world.rank :: world.size].clone().requires_grad_()
+    y = layer(own)
+    (y * torch.arange(y[0].numel()).view_as(y[0])).square().sum().backward()
+    torch.save({"y": y.detach(), "gradient": own.grad, **layer.state_dict()}, f"{output}.{world.rank}")
+
+
+def _layer():
+    torch.manual_seed(0)
+    layer = FramewiseBatchNorm2d(3).double()
+    nn.init.normal_(layer.weight)
+    return layer
+
+
+def test_framewise_batch_norm_over_all_processes(tmp_path):
+    assert run(_normalise, tmp_path / "one", log=tmp_path / "log") == 0
+    codes, logs = finish(start_several(_normalise, tmp_path / "two", log=tmp_path / "log"), tmp_path / "log")
+    assert codes == [0, 0], logs
+    whole = torch.load(tmp_path / "one.0", weights_only=True)
+    for rank in (0, 1):
+        part = torch.load(tmp_path / f"two.{rank}", weights_only=True)
+        for key in ("y", "gradient"):
+            torch.testing.assert_close(part[key], whole[key][rank::2], rtol=1e-5, atol=1e-4, msg=key)
+        for key in ("running_mean", "running_var", "num_batches_tracked"):
+            torch.testing.assert_close(part[key], whole[key], rtol=1e-5, atol=1e-6)
+
+
+def test_a_process_that_dies_ends_the_others(dataset_folder, tmp_path):
+    processes = start_several(
+        train_command, arguments(dataset_folder, tmp_path / "run", baselines="false"), log=tmp_path / "log"
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    processes[1].kill()
+    codes, logs = finish(processes, tmp_path / "log")
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] not in (0, None)
+    assert "another process" in logs[0].splitlines()[-1], logs[0]
+
+
+def test_persons_that_the_processes_cannot_share(dataset_folder, tmp_path):
+    argv = arguments(dataset_folder, tmp_path / "run", **{"data.persons": 3})
+    codes, logs = finish(start_several(train_command, argv, log=tmp_path / "log"), tmp_path / "log")
+    assert codes == [2, 2]
+    assert "2 processes share 3 persons a batch; make it a multiple of 2" in logs[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_torchrun_starts_it(dataset_folder, tmp_path):
+    argv = arguments(dataset_folder, tmp_path / "run", epochs=1, **{"validate-every": 1, "baselines": "false"})
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    result = subprocess.run(
+        [*torchrun, "-m", "st_reid.train", *argv],
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "report.json").exists()
+    assert result.stdout.count("epoch 1/1") == 1
