@@ -53,7 +53,7 @@ def train(config: Path, folder: Path, arguments: Sequence[str]) -> dict[str, Any
 
 
 def summarise(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return mean and deviation of every figure of every ranking over runs, and the seconds of training."""
+    """Return mean and deviation of every figure of every ranking over runs, their input, and seconds of training."""
     rows: dict[str, Any] = {}
     for ranking in RANKINGS:
         runs = [report[ranking] for report in reports if ranking in report]
@@ -64,20 +64,22 @@ def summarise(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 for key, v in values.items()
             }
     seconds = [report["train_seconds"] for report in reports]
-    return {"runs": len(reports), "train_seconds": float(np.mean(seconds)), "rankings": rows}
+    frames = " / ".join(dict.fromkeys(report["protocol"]["frames"].partition(",")[0] for report in reports))
+    return {"runs": len(reports), "input": frames, "train_seconds": float(np.mean(seconds)), "rankings": rows}
 
 
 def table(results: dict[str, Any]) -> str:
     """Return the results as Markdown, best mAP by appearance first, the reported figures beside them."""
     lines = [
-        "| configuration | ranking | mAP | rank-1 | mINP | runs | training | reported on iLIDS-VID, mAP / rank-1 |"
+        "| configuration | ranking | mAP | rank-1 | mINP | runs | input | training "
+        "| reported on iLIDS-VID, mAP / rank-1 |"
     ]
-    lines += ["|---|---|---|---|---|---|---|---|"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
     for name, row in sorted(results.items(), key=lambda item: -item[1]["rankings"]["appearance"]["mAP"]["mean"]):
         for ranking, figures in row["rankings"].items():
             first = ranking == "appearance"
             cells = [name if first else "", ranking, *(_cell(figures[key]) for key in KEYS)]
-            cells += [str(row["runs"]), f"{row['train_seconds']:.0f} s"] if first else ["", ""]
+            cells += [str(row["runs"]), row["input"], f"{row['train_seconds']:.0f} s"] if first else ["", "", ""]
             told = REPORTED.get(name) if first else None
             cells.append(f"{told[0]:.1%} / {told[1]:.1%}" if told else "")
             lines.append("| " + " | ".join(cells) + " |")

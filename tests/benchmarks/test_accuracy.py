@@ -11,7 +11,8 @@ from benchmarks import accuracy
 
 def report(mean_ap, joint=None, seconds=10):
     row = {"mAP": mean_ap, "rank1": mean_ap / 2, "mINP": mean_ap / 4}
-    content = {"appearance": row, "train_seconds": seconds}
+    protocol = {"frames": "clips of 4 at 64 x 32, sampler all"}
+    content = {"appearance": row, "train_seconds": seconds, "protocol": protocol}
     return content if joint is None else content | {"joint": row | {"mAP": joint}}
 
 
@@ -33,6 +34,7 @@ def test_the_best_comes_first_with_the_reported_figure_beside():
     ).splitlines()
     assert text[2].startswith("| resnet50mid_triplet | appearance | 60.0 ± 14.1 |")
     assert text[2].endswith("| 77.8% / 68.0% |")
+    assert "| 2 | clips of 4 at 64 x 32 | 10 s |" in text[2]
     assert text[3].startswith("|  | joint | 70.0 ± 14.1 |")
     assert text[4].startswith("| hacnn_softmax | appearance | 30.0 | 15.0 |")
 
