@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -10,7 +11,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, NoReturn, TypeVar, get_type_hints
+from types import UnionType
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -119,6 +121,7 @@ def _tidy(argv: list[str], config_class: Any) -> list[str]:
     The last part of a dotted name is enough where only one setting ends in it: ``--lr`` for ``--optim.lr``.
     """
     settings = dict(_settings(config_class))
+    argv = _join_lists(argv, {name for name, kind in settings.items() if list in _kinds(kind)})
     flags = {f"--{name}" for name, kind in settings.items() if kind is bool}
     ends = Counter(name.rpartition(".")[2] for name in settings)
     full = {f"--{end}": f"--{name}" for name in settings if ends[end := name.rpartition(".")[2]] == 1}
@@ -135,6 +138,36 @@ def _tidy(argv: list[str], config_class: Any) -> list[str]:
             equals, value = "=", "true"
         (first if option == "--config" else rest).append(option + equals + value)
     return first + rest
+
+
+def _join_lists(argv: list[str], lists: set[str]) -> list[str]:
+    """Write ``--video a b`` as ``--video=["a", "b"]``, which is how a list is parsed; numbers stay numbers."""
+    joined: list[str] = []
+    values: list[str] | None = None
+    for argument in [*argv, "--"]:
+        if values is not None and not argument.startswith("--"):
+            values.append(argument)
+            continue
+        if values and not (len(values) == 1 and values[0].startswith("[")):
+            joined[-1] += "=" + json.dumps([yaml.safe_load(v) if _is_number(v) else v for v in values])
+        elif values:
+            joined[-1] += "=" + values[0]
+        joined.append(argument)
+        values = [] if argument[2:].replace("-", "_") in lists else None
+    return joined[:-1]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _kinds(kind: Any) -> set[Any]:
+    """Return the types that a setting may have, without what is in them."""
+    return {get_origin(k) or k for k in (get_args(kind) if get_origin(kind) is UnionType else (kind,))}
 
 
 def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

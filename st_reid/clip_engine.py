@@ -28,7 +28,7 @@ from st_reid.data.datasets import DATASETS, dataset_names, read_dataset
 from st_reid.data.loader import ClipDataset, train_loader
 from st_reid.data.tracklet import Dataset, Tracklet, person_labels
 from st_reid.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TrainTransform, to_float
-from st_reid.engine import ClipReader, mean_over_clips
+from st_reid.engine import ClipReader, means_over_clips
 from st_reid.errors import UserError, unknown_name
 from st_reid.evaluation import Ranking, Retrieval
 from st_reid.retrieval import cosine_distance, normalize, rerank
@@ -273,9 +273,7 @@ class _ClipEngine:
             raise unknown_name("dist_metric", dist_metric, DISTANCES)
         query, gallery = self.datamanager.fetch_test_loaders(dataset_name)
         retrieval = Retrieval.of(query, gallery, EvalConfig())
-        q, g = (
-            self._features(loader, len(part)) for loader, part in ((query_loader, query), (gallery_loader, gallery))
-        )
+        q, g = (self._features(loader) for loader in (query_loader, gallery_loader))
         distances = _distances(q, g, dist_metric, normalize_feature, rerank)
         result = retrieval.rank(distances)
         print("** Results **")
@@ -290,7 +288,7 @@ class _ClipEngine:
             print(f"ranked tracklets: {sheet}")
         return float(result.cmc[0]), result.mAP
 
-    def _features(self, loader: Iterable[dict[str, Tensor]], tracklets: int) -> np.ndarray:
+    def _features(self, loader: Iterable[dict[str, Tensor]]) -> np.ndarray:
         """Return a feature a tracklet, (N, D)."""
 
         def features() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -298,7 +296,7 @@ class _ClipEngine:
                 clips = batch["img"].cuda() if self.use_gpu else batch["img"]
                 yield self.extract_features(clips), batch["tracklet"], batch["weight"]  # type: ignore[attr-defined]
 
-        return mean_over_clips(features(), tracklets)
+        return np.stack(list(means_over_clips(features())))
 
     def save_model(self, epoch: int, rank1: float, save_dir: str, is_best: bool = False) -> None:
         """Save every model as torchreid does, in plain values, with or without a scheduler."""

@@ -189,48 +189,68 @@ class ClipReader:
         return eval_loader(clips, batch_size=batch, workers=self.read.workers, device=device)
 
 
-@torch.inference_mode()
 def extract_features(
     model: nn.Module, tracklets: Sequence[Tracklet], reader: ClipReader, compute: Compute, description: str = "features"
 ) -> NDArray[np.float32]:
     """Return a feature a tracklet, (N, D): the mean over its clips, weighted by their real frames.
 
     Several processes share the tracklets; each returns all features.
+
+    Raises:
+        UserError: no tracklets, or an image that cannot be read.
     """
-    model.eval()
     compute.world.share_buffers(model)
     world = compute.world if len(tracklets) >= compute.world.size else ALONE
+    features = list(iterate_features(model, tracklets, reader, compute, description, world))
+    if not features:
+        raise UserError("no tracklets to extract features of")
+    return world.unite(np.stack(features), len(tracklets))
+
+
+def iterate_features(
+    model: nn.Module,
+    tracklets: Sequence[Tracklet],
+    reader: ClipReader,
+    compute: Compute,
+    description: str = "features",
+    world: World = ALONE,
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the feature (D,) of each of the ``tracklets`` that are this process's, in order, as soon as it is done."""
+    model.eval()
     loader = reader.loader(tracklets, getattr(model, "uses_time", True), compute.device, world)
 
     def features() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         with world.progress(description, total=len(loader)) as progress:
             for clips, owners, weights in loader:
-                with compute.autocast():
-                    yield model(to_float(clips.to(compute.device, non_blocking=True))), owners, weights
+                with torch.inference_mode(), compute.autocast():
+                    output = model(to_float(clips.to(compute.device, non_blocking=True)))
+                yield output, owners, weights
                 progress.update()
 
-    return world.unite(mean_over_clips(features(), len(world.share(tracklets))), len(tracklets))
+    yield from means_over_clips(features())
 
 
-def mean_over_clips(batches: Iterable[tuple[Tensor, Tensor, Tensor]], count: int) -> NDArray[np.float32]:
-    """Return a feature a tracklet, (count, D), from batches of clips.
+def means_over_clips(batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Iterator[NDArray[np.float32]]:
+    """Yield the feature of one tracklet after the other, (D,), from batches of clips.
 
     Args:
-        batches: features (n, D), their tracklets (n,) as indices, and their weights (n,): a clip's real frames.
-        count: tracklets.
-
-    Raises:
-        UserError: no batch.
+        batches: features (n, D), their tracklets (n,) as indices, and their weights (n,): a clip's real frames. The
+            clips of a tracklet follow one another, over batches too.
     """
-    sums: Tensor | None = None
-    total = torch.zeros(count, 1, dtype=torch.float64)
-    for features, owners, weight in batches:
-        features = features.double().cpu()  # sums in float64 do not depend on the batch size
-        if sums is None:
-            sums = torch.zeros(count, features.shape[1], dtype=torch.float64)
-        weight = weight.double()[:, None]
-        sums.index_add_(0, owners, features * weight)
-        total.index_add_(0, owners, weight)
-    if sums is None:
-        raise UserError("no tracklets to extract features of")
-    return (sums / total).float().numpy()
+    owner: int | None = None
+    total = np.zeros(0)
+    weight = 0.0
+    for features, owners, weights in batches:
+        values = features.double().cpu().numpy()  # sums in float64 do not depend on the batch size
+        shares = weights.double().numpy()
+        starts = np.flatnonzero(np.diff(owners.numpy(), prepend=-1))
+        sums = np.add.reduceat(values * shares[:, None], starts)
+        counts = np.add.reduceat(shares, starts)
+        for index, part, share in zip(owners.numpy()[starts], sums, counts, strict=True):
+            if index != owner:
+                if owner is not None:
+                    yield (total / weight).astype(np.float32)
+                owner, total, weight = index, np.zeros_like(part), 0.0
+            total, weight = total + part, weight + share
+    if owner is not None:
+        yield (total / weight).astype(np.float32)

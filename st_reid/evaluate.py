@@ -38,24 +38,26 @@ def evaluate(config: EvaluateConfig) -> Path:
     from st_reid.data.datasets import read_dataset
     from st_reid.engine import ClipReader
     from st_reid.evaluation import Retrieval, evaluate_model, prepare
+    from st_reid.loading import load_for_evaluation
 
     check_ranges(config)
     compute = Compute.choose(config.device, config.precision, config.compute)
-    model, made_of = _load(config)
-    output = Path(config.output or f"runs/evaluate-{made_of['name']}-{config.sources}")
+    sizes = {"height": config.height, "width": config.width, "seq_len": config.seq_len}
+    loaded = load_for_evaluation(config.weights, config.arch, config.options, **sizes)
+    output = Path(config.output or f"runs/evaluate-{loaded.arch}-{config.sources}")
     if output.exists():
         raise UserError(f"{output} exists; pass another --output")
     report.check_output(output)
     with compute.world.first_of_node():
         dataset = read_dataset(config.sources, config.root, config.data.options)
     retrieval = Retrieval.of(dataset.query, dataset.gallery, config.eval)
-    config.data.interpolation = config.data.interpolation or made_of["interpolation"]
-    reader = ClipReader(made_of["height"], made_of["width"], made_of["seq_len"], config.seed, config.data, config.eval)
+    config.data.interpolation = config.data.interpolation or loaded.interpolation  # type: ignore[assignment]
+    reader = ClipReader(loaded.height, loaded.width, loaded.seq_len, config.seed, config.data, config.eval)
     logger.info("%s: %d queries, %d gallery tracklets", dataset.name, len(retrieval.query), len(retrieval.gallery))
 
     transit_times = prepare(dataset.train, retrieval, config.eval)
     start = time.perf_counter()
-    evaluation = evaluate_model(compute.place(model), dataset.train, retrieval, reader, compute, transit_times)
+    evaluation = evaluate_model(compute.place(loaded.model), dataset.train, retrieval, reader, compute, transit_times)
     seconds = time.perf_counter() - start
     if evaluation is None:
         return output
@@ -65,7 +67,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     partial.mkdir(parents=True)
     try:
         report.write_config(config, partial)
-        content = report.assemble(made_of["name"], dataset, retrieval, reader, compute, evaluation)
+        content = report.assemble(loaded.arch, dataset, retrieval, reader, compute, evaluation)
         content |= {name: report.figures(result) for name, result in baselines.items()}
         report.write_json({**content, "eval_seconds": round(seconds, 2)}, partial / "report.json")
         curves = {name: result.cmc for name, result in baselines.items()}
@@ -76,31 +78,6 @@ def evaluate(config: EvaluateConfig) -> Path:
         raise
     report.announce(dataset.name, content, output)
     return output
-
-
-def _load(config: EvaluateConfig) -> tuple:
-    """Return the model, and what it was made of and trained with: arguments of ``create_model``, and interpolation."""
-    from st_reid.checkpoints import build_from_checkpoint, load_checkpoint, load_into
-    from st_reid.registry import check_model, create_model
-
-    chosen = {k: v for k in ("height", "width", "seq_len") if (v := getattr(config, k)) is not None}
-    checkpoint = load_checkpoint(config.weights)
-    if "model" in checkpoint or config.arch is None:
-        model = build_from_checkpoint(checkpoint, config.weights)
-        made_of = checkpoint["model"]
-        if config.arch not in (None, made_of["name"]) or config.options:
-            raise UserError(
-                f"{config.weights} is of {made_of['name']}, made with its own options; leave --arch and --options out"
-            )
-        trained_with = checkpoint.get("config", {}).get("data", {})
-        return model, {**made_of, **chosen, "interpolation": trained_with.get("interpolation")}
-    check_model(config.arch, config.options)
-    made_of = {"height": 256, "width": 128, "seq_len": 8, **chosen}
-    model = create_model(config.arch, 1, pretrained=False, **made_of, **config.options)
-    left_out = load_into(model, config.weights)
-    if left_out:
-        logger.info("%s: left out %s", config.weights, ", ".join(left_out))
-    return model, {"name": config.arch, **made_of, "interpolation": None}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from st_reid.calibration import Calibration, Pairs
 from st_reid.data.frames import FrameReader
 from st_reid.data.tracklet import Tracklet
 from st_reid.evaluation import Ranking, Retrieval
@@ -18,6 +19,7 @@ from st_reid.retrieval import SpatialTemporalModel, rank_gallery
 from st_reid.retrieval.matrix import Matrix, entries, row_blocks
 
 RIGHT, WRONG, QUERY = "#2a9d3a", "#d62728", "#3b6fb6"
+UNSURE, NEUTRAL = "#e8a317", "#888888"
 CELL = (48, 96)  # width and height of a frame on a contact sheet
 FRAMES = 3  # of a tracklet: its first, middle and last
 BORDER, GAP, CAPTION = 4, 10, 16
@@ -172,10 +174,44 @@ def transit_times(model: SpatialTemporalModel, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-class Cell(NamedTuple):
-    """A tracklet on a sheet, the colour of its frame, and the lines below it."""
+def found_sheet(title: str, rows: Sequence[Sequence[Cell]], path: Path) -> None:
+    """Draw what was found for queries, a row each: the query's cell, then those of the found ones, nearest first."""
+    _draw_sheet(title, rows, max(len(cells) for cells in rows), path)
 
-    tracklet: Tracklet
+
+def calibration_curves(pairs: Pairs, calibration: Calibration, path: Path) -> None:
+    """Draw how the similarities of one person and of two are spread, with the thresholds, and the ROC curve."""
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    spread, roc = figure.subplots(1, 2)
+    bins = np.linspace(min(pairs.same[0], pairs.different[0]), 1, 60)
+    for values, color, label in (
+        (pairs.different, WRONG, f"two persons, {len(pairs.different)} pairs"),
+        (pairs.same, RIGHT, f"one person, {len(pairs.same)} pairs"),
+    ):
+        spread.hist(values, bins, density=True, color=color, alpha=0.5, label=label)
+    spread.axvline(calibration.same, color="black", label=f"same from {calibration.same:.3f} on")
+    spread.axvline(calibration.unsure, color="black", linestyle=":", label=f"unsure from {calibration.unsure:.3f} on")
+    spread.set(title="Similarities", xlabel="cosine similarity", ylabel="density")
+    spread.legend(fontsize=8)
+    thresholds = np.quantile(np.concatenate([pairs.different, pairs.same]), np.linspace(0, 1, 2000))
+    far = [pairs.false_accepts(t) for t in thresholds]
+    roc.plot(far, [pairs.true_accepts(t) for t in thresholds], color=QUERY)
+    roc.plot(pairs.false_accepts(calibration.same), pairs.true_accepts(calibration.same), "o", color="black")
+    roc.set(
+        title="ROC; the point is the threshold for the same",
+        xlabel="false accepts: pairs of two persons called the same",
+        ylabel="true accepts",
+        ylim=(0, 1.02),
+    )
+    roc.set(xscale="log", xlim=(1 / len(pairs.different), 1))
+    roc.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+class Cell(NamedTuple):
+    """A tracklet on a sheet, or its picture (64, 96, 3); the colour of its frame, and the lines below it."""
+
+    tracklet: Tracklet | NDArray[np.uint8]
     color: str
     caption: str
     second: str = ""
@@ -228,7 +264,9 @@ def _steps(count: int, rows: int) -> NDArray[np.int64]:
     return np.linspace(0, count - 1, min(rows, count)).round().astype(int)
 
 
-def _strip(reader: FrameReader, tracklet: Tracklet) -> Image.Image:
+def _strip(reader: FrameReader, tracklet: Tracklet | NDArray[np.uint8]) -> Image.Image:
+    if not isinstance(tracklet, Tracklet):
+        return Image.fromarray(tracklet).resize((FRAMES * CELL[0], CELL[1]))
     strip = Image.new("RGB", (FRAMES * CELL[0], CELL[1]))
     shown = np.linspace(0, len(tracklet) - 1, FRAMES).round().astype(int)
     for i, frame in enumerate(reader.read(tracklet, shown)):

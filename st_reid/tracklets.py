@@ -211,14 +211,14 @@ def _write_crops(
     rows, dropped = [], Counter[str]()
     rate = 1.0
     last = 0
-    for number, frame, video_fps in _frames(Path(config.video), max(boxes)):
+    for number, frame, video_fps in frames_of(Path(config.video), max(boxes)):
         last = number
         if config.fps is not None:
             if not video_fps > 0:
                 raise UserError(f"{config.video} does not say its frame rate; leave --fps out")
             rate = config.fps / video_fps
         for box in boxes.get(number, ()):
-            crop = _crop(frame, box)
+            crop = crop_box(frame, box)
             if crop is None:
                 dropped["outside of the picture"] += 1
                 if config.strict:
@@ -243,8 +243,12 @@ def _write_crops(
     return sorted(rows, key=lambda row: row.path)
 
 
-def _frames(video: Path, until: int) -> Iterator[tuple[int, Any, float]]:
-    """Yield (number from 1, BGR picture, frames per second) up to frame ``until``."""
+def frames_of(video: Path, until: int) -> Iterator[tuple[int, Any, float]]:
+    """Yield (number from 1, BGR picture, frames per second) up to frame ``until``, or to the video's end.
+
+    Raises:
+        UserError: a file that cannot be opened as a video.
+    """
     import cv2
     from tqdm import tqdm
 
@@ -266,7 +270,7 @@ def _frames(video: Path, until: int) -> Iterator[tuple[int, Any, float]]:
         capture.release()
 
 
-def _crop(frame: Any, box: Box) -> Any:
+def crop_box(frame: Any, box: Box) -> Any:
     """Return the part of the picture inside the box, or ``None`` where there is none."""
     height, width = frame.shape[:2]
     left, top = max(round(box.left), 0), max(round(box.top), 0)

@@ -62,6 +62,7 @@ def _load_readers() -> None:
     from st_reid.data.datasets import (  # noqa: F401
         dukemtmcreid,
         dukemtmcvidreid,
+        folders,
         ilidsvid,
         manifest,
         market1501,

@@ -1,0 +1,269 @@
+"""What a similarity means: from labelled tracklets to thresholds and the error rates that they have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from st_reid.errors import UserError
+from st_reid.features import FeatureSet
+from st_reid.files import write_text
+from st_reid.retrieval import CosineDistance
+from st_reid.retrieval.matrix import row_blocks
+
+RATES = (1e-2, 1e-3, 1e-4)
+Decision = Literal["same", "unsure", "nobody here"]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Similarities of pairs of different tracklets.
+
+    Attributes:
+        same: (P,) of one person, sorted.
+        different: (N,) of two, sorted.
+    """
+
+    same: NDArray[np.float64]
+    different: NDArray[np.float64]
+
+    def false_accepts(self, threshold: float) -> float:
+        """Return the share of pairs of two persons with at least this similarity: FAR."""
+        return float(len(self.different) - np.searchsorted(self.different, threshold)) / len(self.different)
+
+    def true_accepts(self, threshold: float) -> float:
+        """Return the share of pairs of one person with at least this similarity: TAR."""
+        return float(len(self.same) - np.searchsorted(self.same, threshold)) / len(self.same)
+
+    def threshold(self, rate: float) -> float | None:
+        """Return the lowest threshold whose FAR is at most ``rate``; ``None`` where there are too few pairs to tell."""
+        allowed = int(rate * len(self.different))
+        if allowed < 1:
+            return None
+        # The (allowed + 1)-th highest may not be accepted, nor what equals it.
+        return float(np.nextafter(self.different[-allowed - 1], np.inf)) if allowed < len(self.different) else -1.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """When to say that two tracklets are of one person.
+
+    Attributes:
+        same: similarity from which on it is said.
+        unsure: similarity from which on it is left open; below, nobody is there.
+        false_accept_rate: that ``same`` was chosen for, over pairs of two persons.
+        about: of the features: the fingerprint of the model, pairs, rates.
+
+    Raises:
+        UserError: ``unsure`` above ``same``.
+    """
+
+    same: float
+    unsure: float
+    false_accept_rate: float
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.unsure > self.same:
+            raise UserError(f"unsure from {self.unsure:g} on, and same from {self.same:g} on; expected the first below")
+
+    def decide(self, similarity: float) -> Decision:
+        """Say what a similarity means."""
+        return "same" if similarity >= self.same else "unsure" if similarity >= self.unsure else "nobody here"
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_text(json.dumps(asdict(self), indent=2) + "\n", path)
+
+    @classmethod
+    def load(cls, path: str | Path, features: FeatureSet) -> Calibration:
+        """Read what :meth:`save` wrote, for use with ``features``.
+
+        Raises:
+            UserError: a file that is missing or something else, or that is of another model's features.
+        """
+        try:
+            calibration = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UserError(f"no calibration {path}; make it with python -m st_reid.calibrate") from None
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is no calibration ({error}); make it with python -m st_reid.calibrate") from error
+        if calibration.about.get("fingerprint") != features.fingerprint:
+            raise UserError(
+                f"{path} is of the model {calibration.about.get('fingerprint')}, the features are of "
+                f"{features.fingerprint}; calibrate with features of the same weights and settings"
+            )
+        return calibration
+
+
+def label_pairs(features: FeatureSet, which: NDArray[np.int64] | None = None, across: bool = False) -> Pairs:
+    """Return the similarities of all pairs of tracklets whose persons are known.
+
+    Args:
+        features: of labelled tracklets; those without a person are left out.
+        which: indices of tracklets instead of all, each as often as it stands there: a bootstrap sample. A tracklet
+            makes no pair with itself.
+        across: only pairs of two cameras.
+
+    Raises:
+        UserError: no pair of one person, or none of two.
+    """
+    known = np.flatnonzero(features.person != "")
+    index = known if which is None else which[np.isin(which, known)]
+    person = np.unique(features.person, return_inverse=True)[1][index]
+    camera = np.unique(features.camera, return_inverse=True)[1][index]
+    distances = CosineDistance(features.features[index], features.features[index])
+    same, different = [np.zeros(0)], [np.zeros(0)]
+    for rows in row_blocks(distances.shape):
+        similarity = 1 - distances[rows]
+        later = np.arange(len(index)) > np.arange(rows.start, rows.stop)[:, None]  # each pair once
+        counted = later & (index[rows, None] != index)
+        if across:
+            counted &= camera[rows, None] != camera
+        match = person[rows, None] == person
+        same.append(similarity[counted & match])
+        different.append(similarity[counted & ~match])
+    pairs = Pairs(*(np.sort(np.concatenate(part)).astype(np.float64) for part in (same, different)))
+    if not len(pairs.same) or not len(pairs.different):
+        raise UserError(
+            f"{len(pairs.same)} pairs of one person and {len(pairs.different)} of two among {len(known)} labelled "
+            f"tracklets{' of two cameras' if across else ''}; expected some of each"
+        )
+    return pairs
+
+
+def bootstrap_threshold(
+    features: FeatureSet, rate: float, *, across: bool = False, samples: int = 200, seed: int = 0
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of the threshold for a false-accept rate, over persons drawn with replacement.
+
+    Persons are drawn, not pairs: the pairs of one person are alike. ``None`` where the samples have too few pairs.
+    """
+    persons = np.unique(features.person[features.person != ""])
+    members = {p: np.flatnonzero(features.person == p) for p in persons}
+    rng = np.random.default_rng(seed)
+    thresholds = []
+    for _ in range(samples):
+        drawn = np.concatenate([members[p] for p in rng.choice(persons, len(persons))])
+        try:
+            thresholds.append(label_pairs(features, drawn, across).threshold(rate))
+        except UserError:  # a sample of one person
+            continue
+    found = [t for t in thresholds if t is not None]
+    if len(found) < len(thresholds) / 2 or not found:
+        return None
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """What a search says about queries who are in the gallery, and about those who are not.
+
+    Attributes:
+        found: share of queries in the gallery whose nearest item is theirs and is called the same: DIR.
+        missed: share of them where nobody is called the same.
+        wrong: share of them where somebody else is.
+        false_alarms: share of queries who are not in the gallery where somebody is called the same: FPIR.
+        queries: in the gallery.
+    """
+
+    found: float
+    missed: float
+    wrong: float
+    false_alarms: float
+    queries: int
+
+
+def open_set(features: FeatureSet, threshold: float, across: bool = False) -> OpenSet:
+    """Search for every labelled tracklet among all others, with its person's other tracklets there and without them.
+
+    Raises:
+        UserError: no labelled tracklet has another one of its person.
+    """
+    distances = CosineDistance(features.features, features.features)
+    person, camera = (np.unique(c, return_inverse=True)[1] for c in (features.person, features.camera))
+    found = missed = wrong = alarms = queries = 0
+    for rows in row_blocks(distances.shape):
+        similarity = 1 - distances[rows]
+        numbers = np.arange(rows.start, rows.stop)
+        similarity[np.arange(len(numbers)), numbers] = -np.inf
+        if across:
+            similarity[camera[rows, None] == camera] = -np.inf
+        match = person[rows, None] == person
+        own = np.where(match, similarity, -np.inf).max(axis=1)
+        others = np.where(match, -np.inf, similarity).max(axis=1)
+        asked = (features.person[rows] != "") & np.isfinite(own)
+        hit, other = own[asked], others[asked]
+        queries += int(asked.sum())
+        found += int(((hit > other) & (hit >= threshold)).sum())
+        wrong += int(((hit <= other) & (other >= threshold)).sum())
+        missed += int((np.maximum(hit, other) < threshold).sum())
+        alarms += int((other >= threshold).sum())
+    if not queries:
+        raise UserError("no labelled tracklet has another one of its person to be found; label more tracklets")
+    return OpenSet(found / queries, missed / queries, wrong / queries, alarms / queries, queries)
+
+
+def group(features: FeatureSet, threshold: float, apart: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Group tracklets into persons: average linkage down to a similarity.
+
+    Args:
+        features: of N tracklets.
+        threshold: mean similarity from which on two groups are one person.
+        apart: (N, N) pairs that cannot be one person, see :func:`seen_at_once`.
+
+    Returns:
+        (N,) numbers of the groups, the largest group first.
+    """
+    from sklearn.cluster import AgglomerativeClustering
+
+    if len(features) < 2:
+        return np.zeros(len(features), np.int64)
+    distances = np.asarray(CosineDistance(features.features, features.features), np.float64)
+    distances = np.maximum((distances + distances.T) / 2, 0)
+    if apart is not None:
+        distances[apart] = 1e9  # a mean with one of these in it is over any threshold
+    clusters = AgglomerativeClustering(
+        n_clusters=None, metric="precomputed", linkage="average", distance_threshold=1 - threshold
+    ).fit_predict(distances)
+    sizes = np.bincount(clusters)
+    return np.argsort(np.argsort(-sizes, kind="stable"), kind="stable")[clusters]
+
+
+def seen_at_once(features: FeatureSet) -> NDArray[np.bool_]:
+    """Return which pairs (N, N) of tracklets one camera saw at the same time, and so cannot be one person.
+
+    A tracklet is taken to last as many frames as it has; those whose time is not known exclude nothing.
+    """
+    start, end = features.time, features.time + features.frames
+    same_camera = features.camera[:, None] == features.camera
+    overlap = (start[:, None] < end) & (start < end[:, None])  # NaN compares as false
+    return same_camera & overlap & ~np.eye(len(features), dtype=bool)
+
+
+def purity_and_coverage(groups: Sequence[int] | NDArray[np.int64], persons: NDArray[np.str_]) -> dict[str, float]:
+    """Return how good groups are, over tracklets whose person is known.
+
+    Returns:
+        ``purity``: share of tracklets that are of the person most frequent in their group; ``coverage``: share that
+        are in the group most frequent among their person's; ``groups`` and ``persons``: how many.
+    """
+    known = np.flatnonzero(persons != "")
+    g = np.unique(np.asarray(groups)[known], return_inverse=True)[1]
+    p = np.unique(persons[known], return_inverse=True)[1]
+    table = np.zeros((g.max(initial=-1) + 1, p.max(initial=-1) + 1))
+    np.add.at(table, (g, p), 1)
+    total = max(len(known), 1)
+    return {
+        "purity": float(table.max(axis=1, initial=0).sum() / total),
+        "coverage": float(table.max(axis=0, initial=0).sum() / total),
+        "groups": len(table),
+        "persons": table.shape[1],
+    }

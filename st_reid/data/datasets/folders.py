@@ -1,0 +1,55 @@
+"""``folders``: a folder of images for each tracklet, and nothing else known: what most people have first."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from st_reid.data.datasets import DATASETS
+from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.errors import UserError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+
+@DATASETS.register("folders")
+def read(root: Path | None) -> Dataset:
+    """Read ``root/TRACKLET/*.jpg``, or ``root/CAMERA/TRACKLET/*.jpg``, as gallery; frames in the order of their names.
+
+    Numbers in names count as numbers: ``2.jpg`` is before ``10.jpg``. Persons and times are unknown.
+
+    Raises:
+        UserError: no such folder, or no folder with images in it.
+    """
+    if root is None or not root.is_dir():
+        raise UserError(f"folders: no folder {root}; pass the one that holds a folder of images a tracklet as --root")
+    tracklets = [*_tracklets(root, ""), *(t for f in _folders(root) for t in _tracklets(f, f.name))]
+    if not tracklets:
+        raise UserError(
+            f"folders: no images in {root}/*/ or {root}/*/*/ ({', '.join(sorted(SUFFIXES))}); "
+            "expected a folder of images a tracklet"
+        )
+    return Dataset("folders", gallery=tuple(tracklets))
+
+
+def _tracklets(folder: Path, camera: str) -> list[Tracklet]:
+    found = []
+    for inner in _folders(folder):
+        if images := images_of(inner):
+            name = f"{camera}/{inner.name}" if camera else inner.name
+            found.append(Tracklet(name, tuple(images), "", camera or "1"))
+    return found
+
+
+def images_of(folder: Path) -> list[Path]:
+    """Return the images of a folder, in the order of their names."""
+    images = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    return sorted(images, key=lambda p: _natural(p.name))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: _natural(p.name))
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name) if part]

@@ -1,0 +1,159 @@
+"""Features of tracklets whose frames come one after the other: from a tracker, or out of a video."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from st_reid.compute import Compute
+from st_reid.data.clips import SAMPLERS
+from st_reid.data.transforms import TestTransform, to_float
+from st_reid.errors import UserError
+from st_reid.loading import Loaded, load_for_evaluation
+
+
+@dataclass
+class _Track:
+    """A tracklet that is being seen."""
+
+    frames: list[Tensor] = field(default_factory=list)  # of the clip that is not full yet, uint8 (3, H, W)
+    total: NDArray[np.float64] | float = 0.0
+    weight: float = 0.0
+    waiting: int = 0  # clips of it that have not been through the model
+    closed: bool = False
+
+
+class TrackletExtractor:
+    """Turns the frames of persons into features, the mean over consecutive clips, as sampler ``all`` does.
+
+        extractor = TrackletExtractor("runs/psta-walkers-seed0/checkpoints/best.pth")
+        feature = extractor(frames)  # of one person: (D,)
+
+    Or while a tracker runs, with memory for the clips under way only:
+
+        extractor.add(track, crop)  # whenever there is a box
+        feature = extractor.finish(track)  # when the track has ended
+
+    Args:
+        weights: a checkpoint of a training run, or what was loaded; with ``arch`` also a bare state dict.
+        arch: the model's name, where the weights do not say it.
+        device: as the command lines'.
+        precision: as the command lines'.
+        batch: clips in a batch.
+        **sizes: ``height``, ``width``, ``seq_len``, instead of those that the weights are for.
+
+    Attributes:
+        loaded: the model, and what its input has to be.
+
+    Raises:
+        UserError: see :func:`st_reid.loading.load_for_evaluation`.
+    """
+
+    def __init__(
+        self,
+        weights: str | Loaded,
+        *,
+        arch: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        batch: int = 16,
+        **sizes: Any,
+    ) -> None:
+        self.loaded = weights if isinstance(weights, Loaded) else load_for_evaluation(weights, arch, **sizes)
+        self.compute = Compute.choose(device, precision)
+        self.model = self.compute.place(self.loaded.model)
+        uses_time = getattr(self.model, "uses_time", True)
+        self.seq_len = self.loaded.seq_len if uses_time else 1
+        self.batch = batch * (self.loaded.seq_len // self.seq_len)
+        self._resize = TestTransform(self.loaded.height, self.loaded.width, self.loaded.interpolation or "bilinear")
+        self._tracks: dict[Hashable, _Track] = defaultdict(_Track)
+        self._queue: list[tuple[_Track, Tensor, int]] = []
+
+    def __call__(self, frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return the feature (D,) of one person's frames, RGB uint8 (h, w, 3) each, in order.
+
+        Raises:
+            UserError: no frames, or something else than pictures.
+        """
+        track = object()
+        for frame in frames:
+            self.add(track, frame)
+        return self.finish(track)
+
+    def add(self, track: Hashable, frame: NDArray[np.uint8]) -> None:
+        """Take the next frame of a track: RGB uint8 (h, w, 3), the person's box.
+
+        Raises:
+            UserError: something else than a picture; or the track is closed.
+        """
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            got = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+            raise UserError(f"a frame is {got}; expected an RGB picture, uint8 (height, width, 3)")
+        if 0 in frame.shape:
+            raise UserError(f"a frame is {frame.shape}; expected a picture that is not empty")
+        state = self._tracks[track]
+        if state.closed:
+            raise UserError(f"track {track!r} has ended; take its feature before one of that name begins again")
+        pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
+        state.frames.append(self._resize([pixels], np.random.default_rng(0))[0])
+        if len(state.frames) == self.seq_len:
+            self._enqueue(state)
+
+    def close(self, track: Hashable) -> None:
+        """Say that a track has ended; :meth:`done` will yield its feature."""
+        if track not in self._tracks:
+            raise UserError("a tracklet without frames has no feature; add one first")
+        state = self._tracks[track]
+        state.closed = True
+        if state.frames:
+            self._enqueue(state)
+
+    def done(self) -> Iterator[tuple[Any, NDArray[np.float32]]]:
+        """Yield the tracks that have ended and their features (D,), those that need no further batch; forget them."""
+        for track in [t for t, state in self._tracks.items() if state.closed and not state.waiting]:
+            state = self._tracks.pop(track)
+            yield track, np.asarray(state.total / state.weight, np.float32)
+
+    def finish(self, track: Hashable) -> NDArray[np.float32]:
+        """End a track and return its feature (D,).
+
+        Raises:
+            UserError: it has no frames.
+        """
+        self.close(track)
+        self.flush()
+        state = self._tracks.pop(track)
+        return np.asarray(state.total / state.weight, np.float32)
+
+    def flush(self) -> None:
+        """Put what is waiting for a full batch through the model."""
+        if self._queue:
+            self._run()
+
+    def _enqueue(self, state: _Track) -> None:
+        real = len(state.frames)
+        clip = torch.stack(state.frames)[SAMPLERS.get("all")(real, self.seq_len, None).indices[0]]
+        self._queue.append((state, clip, real))
+        state.frames = []
+        state.waiting += 1
+        if len(self._queue) == self.batch:
+            self._run()
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        self.model.eval()
+        clips = torch.stack([clip for _, clip, _ in self._queue]).to(self.compute.device)
+        with self.compute.autocast():
+            features = self.model(to_float(clips))
+        for (state, _, real), feature in zip(self._queue, features.double().cpu().numpy(), strict=True):
+            state.total = state.total + feature * real
+            state.weight += real
+            state.waiting -= 1
+        self._queue = []

@@ -1,0 +1,192 @@
+"""Thresholds and rates against their definitions, pair by pair; groups on persons that are known."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_curve
+
+from st_reid import calibrate, group
+from st_reid.calibration import (
+    Calibration,
+    bootstrap_threshold,
+    label_pairs,
+    open_set,
+    purity_and_coverage,
+    seen_at_once,
+)
+from st_reid.calibration import group as group_features
+from st_reid.errors import UserError
+from st_reid.features import FeatureSet
+
+
+def make(persons=8, each=4, noise=0.3, seed=0, cameras=2):
+    """Features of persons who differ, with noise; of every person the tracklets take turns between cameras."""
+    rng = np.random.default_rng(seed)
+    person = np.repeat(np.arange(persons), each)
+    features = rng.normal(size=(persons, 16))[person] + noise * rng.normal(size=(persons * each, 16))
+    n = len(person)
+    return FeatureSet(
+        features.astype(np.float32),
+        tracklet=np.array([f"t{i}" for i in range(n)]),
+        person=np.array([f"p{p}" for p in person]),
+        camera=np.array([str(i % cameras) for i in range(n)]),
+        time=1000.0 * np.arange(n),
+        frames=np.full(n, 10),
+        about={"fingerprint": "abc"},
+    )
+
+
+def by_hand(features, across=False):
+    unit = features.features / np.linalg.norm(features.features, axis=1, keepdims=True)
+    same, different = [], []
+    for i in range(len(unit)):
+        for j in range(i):
+            if not across or features.camera[i] != features.camera[j]:
+                (same if features.person[i] == features.person[j] else different).append(unit[i] @ unit[j])
+    return sorted(same), sorted(different)
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_pairs(across):
+    features = make()
+    pairs = label_pairs(features, across=across)
+    same, different = by_hand(features, across)
+    np.testing.assert_allclose(pairs.same, same, atol=1e-6)
+    np.testing.assert_allclose(pairs.different, different, atol=1e-6)
+
+
+def test_rates_are_those_of_scikit_learn():
+    pairs = label_pairs(make(noise=1.2))
+    scores = np.concatenate([pairs.same, pairs.different])
+    labels = np.repeat([1, 0], [len(pairs.same), len(pairs.different)])
+    far, tar, thresholds = roc_curve(labels, scores, drop_intermediate=False)
+    for f, t, threshold in zip(far[1:], tar[1:], thresholds[1:], strict=True):
+        assert pairs.false_accepts(threshold) == pytest.approx(f)
+        assert pairs.true_accepts(threshold) == pytest.approx(t)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.1, 0.01])
+def test_a_threshold_has_its_rate_and_a_lower_one_has_not(rate):
+    pairs = label_pairs(make(noise=1.2))
+    threshold = pairs.threshold(rate)
+    assert pairs.false_accepts(threshold) <= rate
+    assert pairs.false_accepts(np.nextafter(threshold, -np.inf)) > rate
+    assert pairs.threshold(1e-4) is None
+
+
+def test_open_set_by_hand():
+    features = make(persons=5, each=2, noise=1.0)
+    unit = features.features / np.linalg.norm(features.features, axis=1, keepdims=True)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    threshold = 0.4
+    found = wrong = missed = alarms = 0
+    for i, row in enumerate(similarity):
+        match = features.person == features.person[i]
+        best = row.argmax()
+        if row[best] < threshold:
+            missed += 1
+        elif match[best]:
+            found += 1
+        else:
+            wrong += 1
+        alarms += row[~match].max() >= threshold
+    rates = open_set(features, threshold)
+    assert (rates.found, rates.wrong, rates.missed) == (found / 10, wrong / 10, missed / 10)
+    assert rates.false_alarms == alarms / 10
+    assert rates.found + rates.wrong + rates.missed == pytest.approx(1)
+
+
+def test_the_interval_holds_the_threshold():
+    features = make(noise=0.8, persons=12)
+    low, high = bootstrap_threshold(features, 0.05, samples=100)
+    assert low <= label_pairs(features).threshold(0.05) <= high
+    assert low < high
+
+
+def test_groups_of_clear_persons_are_the_persons():
+    features = make(noise=0.05)
+    groups = group_features(features, 0.9)
+    assert purity_and_coverage(groups, features.person) == {
+        "purity": 1.0,
+        "coverage": 1.0,
+        "groups": 8,
+        "persons": 8,
+    }
+    merged = group_features(features, -1.1)
+    assert set(merged) == {0}
+    assert purity_and_coverage(merged, features.person)["purity"] == pytest.approx(4 / 32)
+
+
+def test_nobody_is_in_one_camera_twice_at_once():
+    features = make(persons=1, each=4, noise=0.01)
+    features.time[:] = [0, 0, 5, 100]  # 0 and 2 are in camera 0 at once; 1 and 3 in camera 1 after one another
+    apart = seen_at_once(features)
+    assert [tuple(pair) for pair in np.argwhere(apart)] == [(0, 2), (2, 0)]
+    groups = group_features(features, 0.5, apart)
+    assert groups[0] != groups[2]
+    features.time[:] = np.nan
+    assert not seen_at_once(features).any()
+
+
+def test_commands(tmp_path, caplog):
+    features = make(noise=0.9)
+    features.save(tmp_path / "f.npz")
+    with caplog.at_level("INFO"):
+        argv = ["--features", str(tmp_path / "f.npz"), "--output", str(tmp_path / "cal"), "--far", "0.05"]
+        calibrate.main([*argv, "--samples", "20"])
+    content = json.loads((tmp_path / "cal" / "report.json").read_text())
+    calibration = Calibration.load(tmp_path / "cal" / "calibration.json", features)
+    assert content["same"] == calibration.same >= calibration.unsure
+    assert content["true_accept_rate"] == label_pairs(features).true_accepts(calibration.same)
+    assert content["tar_at_far"]["0.0001"] is None
+    assert (tmp_path / "cal" / "calibration.png").stat().st_size > 10_000
+    assert "TAR at FAR 0.01" in caplog.text
+    argv = ["--features", str(tmp_path / "f.npz"), "--output", str(tmp_path / "g.csv")]
+    group.main([*argv, "--calibration", str(tmp_path / "cal" / "calibration.json")])
+    rows = (tmp_path / "g.csv").read_text().splitlines()
+    assert rows[0] == "tracklet,group,camera,time,frames,person"
+    assert len(rows) == 33
+
+
+def test_decisions():
+    calibration = Calibration(0.8, 0.5, 0.01)
+    assert [calibration.decide(s) for s in (0.9, 0.8, 0.6, 0.5, 0.1)] == [
+        "same", "same", "unsure", "unsure", "nobody here",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="expected the first below"):
+        Calibration(0.5, 0.8, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--far": 0}, "far is 0"),
+        ({"--far": 0.0001}, "far is 0.0001, and there are 448 pairs of two persons"),
+        ({"--features": "missing.npz"}, "no file of features missing.npz"),
+        ({"--features": "f.txt"}, "features are written to .npz or .parquet"),
+    ],
+)
+def test_mistakes(changes, message, tmp_path, command_error, monkeypatch):
+    make().save(tmp_path / "f.npz")
+    settings = {"--features": tmp_path / "f.npz", "--output": tmp_path / "cal"} | changes
+    error = command_error(calibrate.main, [a for pair in settings.items() for a in pair], monkeypatch)
+    assert message in error
+    assert not (tmp_path / "cal").exists()
+
+
+def test_a_calibration_of_another_model_is_refused(tmp_path):
+    Calibration(0.5, 0.4, 0.01, {"fingerprint": "other"}).save(tmp_path / "c.json")
+    with pytest.raises(UserError, match="is of the model other, the features are of abc"):
+        Calibration.load(tmp_path / "c.json", make())
+    (tmp_path / "c.json").write_text("{}")
+    with pytest.raises(UserError, match="is no calibration"):
+        Calibration.load(tmp_path / "c.json", make())
+
+
+def test_persons_unknown():
+    features = make()
+    features.person[:] = ""
+    with pytest.raises(UserError, match="0 pairs of one person"):
+        label_pairs(features)
