@@ -63,7 +63,12 @@ class Compute:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move a model to the device, its convolutions in the chosen layout, and compile it if that is wanted."""
+        """Move a model to the device, its convolutions in the chosen layout, and compile it if that is wanted.
+
+        An exported model stays where it is.
+        """
+        if not isinstance(model, nn.Module):
+            return model
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         model = model.to(self.device).to(memory_format=layout)
         if self.compile:

@@ -26,6 +26,8 @@ from st_reid.errors import UserError
 from st_reid.learner import Learner, NotFinite
 
 logger = logging.getLogger(__name__)
+Features = Callable[[Tensor], Tensor]
+"""A model in evaluation mode, or one that was exported."""
 LAYERS_KEY = 5  # of the random numbers that layers draw in a step
 
 
@@ -208,7 +210,7 @@ def extract_features(
 
 
 def iterate_features(
-    model: nn.Module,
+    model: Features,
     tracklets: Sequence[Tracklet],
     reader: ClipReader,
     compute: Compute,
@@ -216,18 +218,26 @@ def iterate_features(
     world: World = ALONE,
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the feature (D,) of each of the ``tracklets`` that are this process's, in order, as soon as it is done."""
-    model.eval()
+    if isinstance(model, nn.Module):
+        model.eval()
     loader = reader.loader(tracklets, getattr(model, "uses_time", True), compute.device, world)
 
     def features() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         with world.progress(description, total=len(loader)) as progress:
             for clips, owners, weights in loader:
-                with torch.inference_mode(), compute.autocast():
-                    output = model(to_float(clips.to(compute.device, non_blocking=True)))
-                yield output, owners, weights
+                yield features_of_clips(model, clips, compute), owners, weights
                 progress.update()
 
     yield from means_over_clips(features())
+
+
+@torch.inference_mode()
+def features_of_clips(model: Features, clips: Tensor, compute: Compute) -> Tensor:
+    """Return the features (B, D) of uint8 clips (B, T, 3, H, W); exported models normalise pixels themselves."""
+    if getattr(model, "takes_pixels", False):
+        return model(clips)
+    with compute.autocast():
+        return model(to_float(clips.to(compute.device, non_blocking=True)))
 
 
 def means_over_clips(batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Iterator[NDArray[np.float32]]:

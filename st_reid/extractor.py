@@ -14,7 +14,8 @@ from torch import Tensor
 
 from st_reid.compute import Compute
 from st_reid.data.clips import SAMPLERS
-from st_reid.data.transforms import TestTransform, to_float
+from st_reid.data.transforms import TestTransform
+from st_reid.engine import features_of_clips
 from st_reid.errors import UserError
 from st_reid.loading import Loaded, load_for_evaluation
 
@@ -146,12 +147,8 @@ class TrackletExtractor:
         if len(self._queue) == self.batch:
             self._run()
 
-    @torch.inference_mode()
     def _run(self) -> None:
-        self.model.eval()
-        clips = torch.stack([clip for _, clip, _ in self._queue]).to(self.compute.device)
-        with self.compute.autocast():
-            features = self.model(to_float(clips))
+        features = features_of_clips(self.model, torch.stack([clip for _, clip, _ in self._queue]), self.compute)
         for (state, _, real), feature in zip(self._queue, features.double().cpu().numpy(), strict=True):
             state.total = state.total + feature * real
             state.weight += real

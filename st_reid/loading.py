@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ class Loaded:
     """A model, and the input that its weights are for.
 
     Attributes:
-        model: in evaluation mode, on the CPU.
+        model: in evaluation mode, on the CPU; or an exported one.
         arch: its name.
         height: in pixels.
         width: in pixels.
@@ -31,7 +33,7 @@ class Loaded:
         interpolation: how images were resized in training; ``None`` where that is not known.
     """
 
-    model: nn.Module
+    model: Any
     arch: str
     height: int
     width: int
@@ -47,7 +49,13 @@ class Loaded:
             "seq_len": self.seq_len,
             **settings,
         }
-        return {"weights": weights, **made_of, "fingerprint": fingerprint(self.model, made_of)}
+        if isinstance(self.model, nn.Module):
+            return {"weights": weights, **made_of, "fingerprint": fingerprint(self.model, made_of)}
+        # An exported model knows the fingerprint that its weights have with the settings that it was exported for.
+        exported = self.model.about
+        as_exported = all(exported.get(name, value) == value for name, value in made_of.items())
+        suffix = "" if as_exported and not settings.get("per_frame") else "-" + _digest(made_of)
+        return {"weights": weights, **made_of, "fingerprint": exported["fingerprint"] + suffix}
 
 
 def load_for_evaluation(
@@ -59,7 +67,7 @@ def load_for_evaluation(
     width: int | None = None,
     seq_len: int | None = None,
 ) -> Loaded:
-    """Load a checkpoint of a training run; or, with ``arch``, a bare state dict or a checkpoint of torchreid.
+    """Load a checkpoint of a training run, or an exported ``.onnx``; with ``arch`` also a bare state dict.
 
     Args:
         weights: the file.
@@ -72,6 +80,8 @@ def load_for_evaluation(
     Raises:
         UserError: a file that cannot be read, is of another model, or does not say of which.
     """
+    if str(weights).endswith(".onnx"):
+        return _load_exported(weights, arch, options, {"height": height, "width": width, "seq_len": seq_len})
     chosen = {"height": height, "width": width, "seq_len": seq_len}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     checkpoint = load_checkpoint(weights)
@@ -92,3 +102,22 @@ def load_for_evaluation(
     if left_out:
         logger.info("%s: left out %s", weights, ", ".join(left_out))
     return Loaded(model.eval(), arch, **sizes)
+
+
+def _load_exported(weights: str, arch: str | None, options: Any, sizes: Mapping[str, int | None]) -> Loaded:
+    from st_reid.export import ExportedModel
+
+    model = ExportedModel(weights)
+    for name, value in {**sizes, "arch": arch, "options": options or None}.items():
+        if name == "seq_len" and not model.uses_time:
+            continue  # it takes any
+        if value is not None and value != model.about.get(name):
+            raise UserError(
+                f"{name} is {value!r}, and {weights} was exported for {model.about.get(name)!r}; leave it out"
+            )
+    interpolation = model.about["interpolation"]
+    return Loaded(model, model.arch, model.height, model.width, model.seq_len, interpolation)
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +84,7 @@ def contact_sheet(retrieval: Retrieval, ranking: Ranking, path: Path, *, queries
     """
     result, distances = ranking.result, ranking.distances
     order = np.argsort(-result.ap, kind="stable")
-    chosen = [int(result.valid[i]) for i in order[_steps(len(order), queries)]]
+    chosen = [int(result.valid[i]) for i in order[steps(len(order), queries)]]
     junk = _junk(retrieval)
     rows = []
     for q in chosen:
@@ -118,7 +119,7 @@ def changed_sheet(retrieval: Retrieval, appearance: Matrix, joint: Matrix, path:
             kinds["put right" if now else "put wrong" if was else "still wrong"].append((q, before, after))
     changed = [(kind, *row) for kind, found in kinds.items() for row in found]
     rows = []
-    for kind, q, *pair in (changed[i] for i in _steps(len(changed), queries)):
+    for kind, q, *pair in (changed[i] for i in steps(len(changed), queries)):
         query = retrieval.query[q]
         cells = [Cell(query, QUERY, f"person {query.person}, camera {query.camera}", f"time {query.time:g}: {kind}")]
         similarity, score = (1 - entries(matrix, np.array([q, q]), np.array(pair)) for matrix in (appearance, joint))
@@ -208,6 +209,32 @@ def calibration_curves(pairs: Pairs, calibration: Calibration, path: Path) -> No
     figure.savefig(path, dpi=110)
 
 
+def dataset_overview(splits: Mapping[str, Sequence[Tracklet]], sizes: Sequence[tuple[int, int]], path: Path) -> None:
+    """Draw a dataset: lengths of tracklets and tracklets by camera, a split each, and the heights of images."""
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    lengths, cameras, heights = figure.subplots(1, 3)
+    present = {name: tracklets for name, tracklets in splits.items() if tracklets}
+    most = max(len(t) for tracklets in present.values() for t in tracklets)
+    bins = np.linspace(0, most + 1, min(most + 2, 40))
+    labels = sorted({t.camera for tracklets in present.values() for t in tracklets})
+    shown = labels[:MOST_CAMERAS]
+    width = 0.8 / len(present)
+    for i, (name, tracklets) in enumerate(present.items()):
+        lengths.hist([len(t) for t in tracklets], bins, histtype="step", label=f"{name}: {len(tracklets)} tracklets")
+        counts = Counter(t.camera for t in tracklets)
+        cameras.bar(np.arange(len(shown)) + i * width, [counts[camera] for camera in shown], width, label=name)
+    lengths.set(title="Frames a tracklet", xlabel="frames", ylabel="tracklets")
+    lengths.legend(fontsize=8)
+    rest = f" (the first {len(shown)} of {len(labels)})" if len(labels) > len(shown) else ""
+    cameras.set(title=f"Tracklets by camera{rest}", xlabel="camera")
+    cameras.set_xticks(np.arange(len(shown)) + 0.4 - width / 2, shown, fontsize=8)
+    cameras.legend(fontsize=8)
+    if sizes:
+        heights.hist([height for height, _ in sizes], 40, color="tab:gray")
+    heights.set(title="Height of images", xlabel="pixels", ylabel="images", xlim=(0, None))
+    figure.savefig(path, dpi=110)
+
+
 class Cell(NamedTuple):
     """A tracklet on a sheet, or its picture (64, 96, 3); the colour of its frame, and the lines below it."""
 
@@ -259,7 +286,7 @@ def _junk(retrieval: Retrieval) -> Callable[[int], NDArray[np.bool_]]:
     return lambda q: (persons == retrieval.query[q].person) & (g_views == q_views[q])
 
 
-def _steps(count: int, rows: int) -> NDArray[np.int64]:
+def steps(count: int, rows: int) -> NDArray[np.int64]:
     """Return ``rows`` indices at equal steps from 0 to ``count - 1``."""
     return np.linspace(0, count - 1, min(rows, count)).round().astype(int)
 

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -228,3 +228,34 @@ def check_output(folder: Path) -> None:
         nearest = nearest.parent
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"output {folder} cannot be made: {nearest} is no folder that can be written; pass another")
+
+
+@dataclass
+class ReportConfig:
+    """Write what a command left in its folder as one self-contained HTML page.
+
+    Attributes:
+        folder: of a run, a search, a calibration or a check; it may stand first, without --folder.
+        output: the page; null for report.html in the folder.
+    """
+
+    folder: str
+    output: str | None = None
+
+
+def main(argv: list[str]) -> None:
+    """Parse and run ``python -m st_reid.report``."""
+    from st_reid import cli
+    from st_reid.html import write_page
+
+    if argv and not argv[0].startswith("-"):
+        argv = ["--folder", *argv]
+    config = cli.parse(ReportConfig, argv, "python -m st_reid.report")
+    page = write_page(Path(config.folder), None if config.output is None else Path(config.output))
+    logger.info("page: %s", page)
+
+
+if __name__ == "__main__":
+    from st_reid import cli
+
+    cli.run(main, "python -m st_reid.report")

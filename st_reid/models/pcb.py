@@ -83,24 +83,24 @@ class PCB(nn.Module):
     def forward(self, clips: Tensor) -> Any:
         if clips.ndim not in (4, 5):
             raise ValueError(f"input is {tuple(clips.shape)}; expected (B, T, 3, H, W) or (B, 3, H, W)")
-        batch = len(clips)
+        frames = 1 if clips.ndim == 4 else clips.shape[1]
         images = clips if clips.ndim == 4 else rearrange(clips, "b t c h w -> (b t) c h w")
         parts = self.pool(images)
         if not self.training:
             if self.mirror:
                 parts = parts + self.pool(images.flip(3))
-            return _mean_over_frames(F.normalize(parts, dim=1).flatten(1), batch)
+            return _mean_over_frames(F.normalize(parts, dim=1).flatten(1), frames)
         embedded = self.embed(self.dropout(parts))
         logits = [
-            _mean_over_frames(classify(part), batch) for classify, part in zip(self.classifiers, embedded, strict=True)
+            _mean_over_frames(classify(part), frames) for classify, part in zip(self.classifiers, embedded, strict=True)
         ]
         if self.loss == "softmax":
             return logits
-        return logits, [_mean_over_frames(part, batch) for part in embedded]
+        return logits, [_mean_over_frames(part, frames) for part in embedded]
 
 
-def _mean_over_frames(x: Tensor, batch: int) -> Tensor:
-    return rearrange(x, "(b t) d -> b t d", b=batch).mean(dim=1)
+def _mean_over_frames(x: Tensor, frames: int) -> Tensor:
+    return rearrange(x, "(b t) d -> b t d", t=frames).mean(dim=1)
 
 
 @MODELS.register("st_reid_pcb")
