@@ -30,6 +30,7 @@ import cv2
 import numpy as np
 import torch
 import torchvision
+from torch.utils.data import Dataset
 
 from st_reid.data.loader import ClipDataset
 from st_reid.data.sampling import Draw
@@ -58,13 +59,13 @@ def write_frames(folder: Path, images: Path | None, count: int) -> list[Path]:
     return paths
 
 
-def torchreid_pipeline(tracklets: list[Tracklet]) -> Callable[[int], torch.Tensor]:
-    """Return torchreid's own way from a tracklet's number to a clip."""
+def torchreid_dataset(tracklets: list[Tracklet]) -> Dataset:
+    """Return torchreid's own dataset for training, an item a tracklet, whose clip is ``"img"``."""
     transforms, video_dataset = submodule("data.transforms"), submodule("data").VideoDataset
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):  # it prints
         transform, _ = transforms.build_transforms(HEIGHT, WIDTH, ["random_flip", "random_crop", "random_erase"])
         items = [(tuple(map(str, t.paths)), i, 0) for i, t in enumerate(tracklets)]
-        dataset = video_dataset(
+        return video_dataset(
             items,
             [(items[0][0], 0, 0)],
             [(items[0][0], 0, 1)],
@@ -74,17 +75,27 @@ def torchreid_pipeline(tracklets: list[Tracklet]) -> Callable[[int], torch.Tenso
             mode="train",
             verbose=False,
         )
-    return lambda i: dataset[i]["img"]
+
+
+def st_reid_dataset(tracklets: list[Tracklet]) -> ClipDataset:
+    """Return our dataset for training with the like augmentation."""
+    transform = TrainTransform(HEIGHT, WIDTH)
+    return ClipDataset(tracklets, sampler="restricted_random", seq_len=SEQ_LEN, transform=transform, seed=0)
+
+
+def made_up_tracklets(folder: Path, images: Path | None, count: int) -> list[Tracklet]:
+    """Write ``count`` tracklets, each of a person of its own; see :func:`write_frames`."""
+    paths = write_frames(folder, images, count * TRACKLET)
+    groups = [tuple(paths[i * TRACKLET : (i + 1) * TRACKLET]) for i in range(count)]
+    return [Tracklet(str(i), group, str(i), "1") for i, group in enumerate(groups)]
 
 
 def measure(tracklets: list[Tracklet], rounds: int) -> dict[str, list[float]]:
     """Return frames per CPU second of each pipeline, a value a round."""
-    ours = ClipDataset(
-        tracklets, sampler="restricted_random", seq_len=SEQ_LEN, transform=TrainTransform(HEIGHT, WIDTH), seed=0
-    )
+    ours, theirs = st_reid_dataset(tracklets), torchreid_dataset(tracklets)
     epoch = 0
     pipelines: dict[str, Callable[[int], torch.Tensor]] = {
-        "torchreid": torchreid_pipeline(tracklets),
+        "torchreid": lambda i: theirs[i]["img"],
         "uint8": lambda i: ours[Draw(epoch, i, i)].clip,
         "float32": lambda i: to_float(ours[Draw(epoch, i, i)].clip),
     }
@@ -124,10 +135,8 @@ def main() -> None:
     random.seed(0)  # torchreid draws from the global generators
     np.random.seed(0)  # noqa: NPY002
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_frames(Path(folder), args.images, args.tracklets * TRACKLET)
-        size = float(np.mean([p.stat().st_size for p in paths]))
-        groups = [tuple(paths[i * TRACKLET : (i + 1) * TRACKLET]) for i in range(args.tracklets)]
-        tracklets = [Tracklet(str(i), group, str(i), "1") for i, group in enumerate(groups)]
+        tracklets = made_up_tracklets(Path(folder), args.images, args.tracklets)
+        size = float(np.mean([p.stat().st_size for t in tracklets for p in t.paths]))
         summary = summarise(measure(tracklets, args.rounds))
     report = {
         "command": " ".join(["python -m benchmarks.clip_loading", *sys.argv[1:]]),

@@ -1,4 +1,4 @@
-"""What benchmarks share: the machine that they ran on, and quartiles of what was timed."""
+"""What benchmarks share: the machine that they ran on, quartiles of what was timed, and how results are written."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ import json
 import os
 import platform
 import resource
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
+from st_reid.files import write_text
 from st_reid.report import processor
 
 
-def environment(script: str, device: str = "cpu") -> dict[str, Any]:
-    """Return command, device, load and versions; call it before the work, whose load is no matter."""
+def environment(script: str, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Return command, commit, device, load and versions; call it before the work, whose load is no matter."""
+    on_cpu = torch.device(device).type == "cpu"
     return {
         "command": " ".join([f"python -m benchmarks.{script}", *sys.argv[1:]]),
-        "device": processor() if device == "cpu" else torch.cuda.get_device_name(device),
+        "commit": _commit(),
+        "device": processor() if on_cpu else torch.cuda.get_device_name(device),
+        "instructions": _instructions() if on_cpu else f"CUDA {torch.version.cuda}",
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
@@ -44,7 +50,30 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write a result as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(json.dumps(content, indent=2) + "\n", path)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table."""
+    lines = (head, ["---"] * len(head), *rows)
+    return "".join("| " + " | ".join(map(str, cells)) + " |\n" for cells in lines)
+
+
+Bars = Mapping[str, tuple[float, float, float]]
+"""Low, middle and high value by label."""
+
+
+def draw_bars(panels: Mapping[str, Bars], xlabel: str, path: Path) -> None:
+    """Draw panels of horizontal bars one below the other, the first bar of each on top."""
+    heights = [0.8 + 0.26 * len(bars) for bars in panels.values()]
+    figure = Figure(figsize=(9, sum(heights) + 0.4), layout="constrained")
+    every = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (title, bars) in zip(every, panels.items(), strict=True):
+        low, middle, high = np.array(list(bars.values())[::-1]).T
+        axes.barh(list(bars)[::-1], middle, xerr=[middle - low, high - middle], color="tab:blue")
+        axes.set_title(title, loc="left", fontsize=10)
+    every[-1].set_xlabel(xlabel)
+    figure.savefig(path, dpi=110)
 
 
 def _version(package: str) -> str:
@@ -52,3 +81,20 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _commit() -> str:
+    """Return the commit that runs, with ``-dirty`` where files differ from it."""
+    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        folder = Path(__file__).parent
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "not known"
+
+
+def _instructions() -> str:
+    """Return the vector instructions that PyTorch uses, and whether there are matrix ones."""
+    checks = {"AVX512_BF16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
+    more = [name for name, check in checks.items() if getattr(torch.cpu, check, bool)()]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *more])

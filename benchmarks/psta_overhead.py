@@ -8,43 +8,36 @@ The three are timed in turns, so that a machine that slows down slows all of the
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from benchmarks.machine import environment, quartiles, write
+from benchmarks.timing import DTYPES, math_of, ratios, time_in_turns
 from legacy_ports.psta import LegacyPSTA
 from st_reid import create_model
+from st_reid.compute import Compute
 
 CLASSES = 150
 
 
-def candidates(device: str, frames: int, batch: int, size: tuple[int, int]) -> dict[str, Callable[[], object]]:
+def candidates(compute: Compute, frames: int, batch: int, size: tuple[int, int]) -> dict[str, Callable[[], object]]:
     torch.manual_seed(0)
-    port = create_model("psta", CLASSES).to(device).eval()
-    literal = LegacyPSTA(CLASSES).to(device).eval()
-    clips = torch.randn(batch, frames, 3, *size, device=device)
+    port = compute.place(create_model("psta", CLASSES)).eval()
+    literal = compute.place(LegacyPSTA(CLASSES)).eval()
+    clips = torch.randn(batch, frames, 3, *size, device=compute.device)
     images = clips.flatten(0, 1)
-    return {
-        "backbone": lambda: port.backbone(images),
-        "port": lambda: port(clips),
-        "literal": lambda: literal(clips),
-    }
 
+    def of(model: nn.Module, inputs: torch.Tensor) -> Callable[[], object]:
+        def call() -> object:
+            with torch.inference_mode(), compute.autocast():
+                return model(inputs)
 
-def time_in_turns(functions: dict[str, Callable[[], object]], rounds: int, warm_up: int, device: str) -> dict:
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for step in range(warm_up + rounds):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if device != "cpu":
-                torch.cuda.synchronize(device)
-            if step >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+        return call
+
+    return {"backbone": of(port.backbone, images), "port": of(port, clips), "literal": of(literal, clips)}
 
 
 def main() -> None:
@@ -55,17 +48,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="timed passes of each")
     parser.add_argument("--warm-up", type=int, default=3, help="passes of each that are not timed")
     parser.add_argument("--device", default="cpu", help="cpu, or a CUDA device")
+    parser.add_argument("--precision", default="float32", choices=DTYPES, help="of the passes")
+    parser.add_argument("--channels-last", action="store_true", help="lay images out with their channels last")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/psta_overhead.json"))
     args = parser.parse_args()
 
     start_environment = environment("psta_overhead", args.device)
-    functions = candidates(args.device, args.frames, args.batch, tuple(args.size))
-    with torch.inference_mode():
-        seconds = time_in_turns(functions, args.rounds, args.warm_up, args.device)
+    compute = Compute(torch.device(args.device), DTYPES[args.precision], args.channels_last)
+    with math_of(args.precision):
+        functions = candidates(compute, args.frames, args.batch, tuple(args.size))
+        seconds = time_in_turns(functions, compute.device, args.rounds, args.warm_up)
     rows = {
         name: {
             "seconds": quartiles(values),
-            "over_backbone": quartiles([v / b for v, b in zip(values, seconds["backbone"], strict=True)]),
+            "over_backbone": ratios(values, seconds["backbone"]),
         }
         for name, values in seconds.items()
     }
@@ -73,7 +69,8 @@ def main() -> None:
     for name, row in rows.items():
         cells = ["  ".join(f"{value:7.4f}" for value in part.values()) for part in row.values()]
         print(f"{name:10} {cells[0]:>30} {cells[1]:>34}")
-    settings = {"frames": args.frames, "batch": args.batch, "size": list(args.size), "dtype": "float32"}
+    settings = {"frames": args.frames, "batch": args.batch, "size": list(args.size), "dtype": args.precision}
+    settings["channels_last"] = args.channels_last
     report = {"environment": start_environment, "settings": settings, "rounds": args.rounds, "results": rows}
     write(args.output, report)
 

@@ -1,0 +1,98 @@
+"""How much of a model's speed is left when tracklets are read, resized, batched and averaged around it?
+
+    python -m benchmarks.extraction --arch psta --frames 4000
+
+Runs the model on clips that are in memory already, and extracts features from images on disk, by turns on the same
+frames of walkers, and reports the ratio of their frames per second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.machine import environment, quartiles, write
+from st_reid.compute import Compute
+from st_reid.config import EvalConfig, ReadConfig
+from st_reid.data.datasets import read_dataset
+from st_reid.data.tracklet import Tracklet
+from st_reid.engine import ClipReader, extract_features, features_of_clips
+from st_reid.registry import create_model
+
+
+def take(tracklets: list[Tracklet], frames: int) -> list[Tracklet]:
+    """Return tracklets of about so many frames together, repeated where there are too few."""
+    taken: list[Tracklet] = []
+    count = 0
+    while count < frames:
+        t = tracklets[len(taken) % len(tracklets)]
+        taken.append(replace(t, name=f"{t.name}-{len(taken)}"))
+        count += len(t)
+    return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", default="psta_osnet_x0_25", help="the model")
+    parser.add_argument("--frames", type=int, default=4000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=16, help="clips in a batch")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--root", help="of the walkers data; by default in the cache folder")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, help="JSON file for the result")
+    args = parser.parse_args()
+
+    compute = Compute.choose(args.device)
+    machine = environment("extraction", args.device if compute.device.type == "cuda" else "cpu")
+    torch.manual_seed(0)
+    model = compute.place(create_model(args.arch, 1, height=args.height, width=args.width).eval())
+    dataset = read_dataset("walkers", args.root)
+    tracklets = take(list(dataset.gallery), args.frames)
+    reader = ClipReader(args.height, args.width, 8, 0, ReadConfig(workers=args.workers), EvalConfig(batch=args.batch))
+    uses_time = getattr(model, "uses_time", True)
+    clips = [batch.clip for batch in reader.loader(tracklets, uses_time, compute.device)]
+    frames = sum(len(t) for t in tracklets)
+
+    def in_memory() -> None:
+        for clip in clips:
+            features_of_clips(model, clip, compute).cpu()
+
+    def from_disk() -> None:
+        extract_features(model, tracklets, reader, compute)
+
+    ratios, speeds = [], {"in_memory": [], "from_disk": []}
+    for _ in range(args.rounds):
+        seconds = []
+        for work, name in ((in_memory, "in_memory"), (from_disk, "from_disk")):
+            start = time.perf_counter()
+            work()
+            compute.synchronize()
+            seconds.append(time.perf_counter() - start)
+            speeds[name].append(frames / seconds[-1])
+        ratios.append(seconds[0] / seconds[1])
+    result = {
+        "environment": machine,
+        "arch": args.arch,
+        "precision": str(compute.dtype).removeprefix("torch."),
+        "frames": frames,
+        "share_of_the_models_speed": quartiles(ratios),
+        "frames_per_second": {name: quartiles(values) for name, values in speeds.items()},
+    }
+    share = result["share_of_the_models_speed"]
+    spread = f"{share['q1']:.1%} to {share['q3']:.1%}"
+    print(f"{args.arch}, {frames} frames: {share['median']:.1%} of the model's speed ({spread})")
+    for name, values in result["frames_per_second"].items():
+        print(f"{name:10} {values['median']:8.1f} frames/s")
+    if args.output:
+        write(args.output, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""How benchmarks take time: warm-up, the device's own clock, variants in turns, and the device's measured ceilings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from benchmarks.machine import quartiles
+
+LEAST_ROUNDS = 3
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
+"""What a precision computes in; ``tf32`` is float32 whose products a GPU may round."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long something is timed.
+
+    Attributes:
+        rounds: timed calls at most.
+        seconds: after which no more rounds are begun, once there are :data:`LEAST_ROUNDS`.
+        warm_up: calls before that are not timed, one at least.
+    """
+
+    rounds: int = 20
+    seconds: float = 10.0
+    warm_up: int = 3
+
+    def rounds_of(self, seconds: float) -> int:
+        """Return how many calls to time, where one takes ``seconds``."""
+        return max(min(LEAST_ROUNDS, self.rounds), min(self.rounds, int(self.seconds / max(seconds, 1e-9))))
+
+
+def seconds_of(function: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of one call, waited for: its latency."""
+    return back_to_back(function, device, 1)[0]
+
+
+def back_to_back(function: Callable[[], object], device: torch.device, rounds: int) -> list[float]:
+    """Return the seconds of each of several calls; a GPU is not waited for between them."""
+    if device.type != "cuda":
+        seconds = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - start)
+        return seconds
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(rounds + 1)]
+    marks[0].record()
+    for mark in marks[1:]:
+        function()
+        mark.record()
+    marks[-1].synchronize()
+    return [a.elapsed_time(b) / 1000 for a, b in pairwise(marks)]
+
+
+def warmed_up(function: Callable[[], object], device: torch.device, effort: Effort) -> tuple[float, int]:
+    """Call a function until it is warm; return the seconds of its first call, and how many calls to time."""
+    seconds = [seconds_of(function, device) for _ in range(max(effort.warm_up, 1))]
+    return seconds[0], effort.rounds_of(seconds[-1])
+
+
+def time_in_turns(
+    functions: Mapping[str, Callable[[], object]], device: torch.device, rounds: int, warm_up: int
+) -> dict[str, list[float]]:
+    """Return the seconds of each function in each round; a machine that slows down slows all of a round alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for step in range(warm_up + rounds):
+        for name, function in functions.items():
+            taken = seconds_of(function, device)
+            if step >= warm_up:
+                seconds[name].append(taken)
+    return seconds
+
+
+def ratios(over: Sequence[float], under: Sequence[float]) -> dict[str, float]:
+    """Return the quartiles of the ratio within each round."""
+    return quartiles([a / b for a, b in zip(over, under, strict=True)])
+
+
+@contextmanager
+def math_of(precision: str) -> Iterator[None]:
+    """Let a GPU round the products of float32 in ``tf32``, and in no other precision."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
+
+
+def ceilings(device: torch.device, precisions: Sequence[str], effort: Effort, size: int | None = None) -> dict:
+    """Measure what the device can do at most: the fastest of several large products and copies.
+
+    Args:
+        device: to be measured.
+        precisions: of the matrix products.
+        effort: how often.
+        size: rows of the square matrices; the copy has 32,768 times as many floats. By default large ones.
+
+    Returns:
+        ``matmul``: operations a second by precision; ``copy``: bytes a second, read and written; ``size``.
+    """
+    size = size or (8192 if device.type == "cuda" else 2048)
+    products = {}
+    for precision in precisions:
+        with math_of(precision):
+            a, b, out = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(3))
+            products[precision] = 2 * size**3 / _fastest(lambda: torch.mm(a, b, out=out), device, effort)  # noqa: B023
+    source = torch.zeros(size * 2**15, device=device)
+    target = torch.zeros_like(source)
+    copied = 2 * source.nbytes / _fastest(lambda: target.copy_(source), device, effort)
+    return {"matmul": products, "copy": copied, "size": size}
+
+
+def _fastest(function: Callable[[], object], device: torch.device, effort: Effort) -> float:
+    _, rounds = warmed_up(function, device, effort)
+    return float(np.min(back_to_back(function, device, rounds)))
+
+
+def higher(a: dict, b: dict) -> dict:
+    """Return the higher of two measurements of each ceiling: what else ran was in the way of the lower one."""
+    products = {name: max(rate, b["matmul"][name]) for name, rate in a["matmul"].items()}
+    return {**a, "matmul": products, "copy": max(a["copy"], b["copy"])}

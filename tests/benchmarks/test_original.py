@@ -1,0 +1,84 @@
+"""The literal formulations beside the ports: equal in float32, and the whole command at toy size."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import original
+from legacy_ports.psta import LegacyPSTA, port_key
+from st_reid.data.transforms import to_float
+from st_reid.models.psta import PSTA, PSTAHead
+
+CHANNELS, DIM, CLASSES = 12, 16, 5
+RETRIEVAL = ("--queries", 20, "--gallery", 120)
+
+
+class Patches(nn.Conv2d):
+    """A backbone of one convolution: 64 x 32 pixels become a map of 4 x 2."""
+
+    def __init__(self):
+        super().__init__(3, CHANNELS, 16, 16)
+        self.channels = CHANNELS
+
+
+@pytest.fixture
+def small_psta(monkeypatch):
+    def literal():
+        torch.manual_seed(0)
+        return LegacyPSTA(CLASSES, base=Patches(), channels=CHANNELS, dim=DIM, positions=8)
+
+    def port(weights):
+        model = PSTA(Patches(), PSTAHead(CHANNELS, CLASSES, dim=DIM, grid=(4, 2)), loss="triplet")
+        model.load_state_dict({port_key(name): value for name, value in weights.items()})
+        return model
+
+    monkeypatch.setattr(original, "literal_psta", literal)
+    monkeypatch.setattr(original, "port_psta", port)
+    monkeypatch.setattr(original, "SIZE", (64, 32))
+
+
+def test_difference():
+    got, expected = [np.array([1.0, 2.0]), np.array([5.0])], [np.array([1.0, 4.0]), np.array([2.0])]
+    assert original.difference(got, expected, relative=False) == 3
+    assert original.difference(got, expected, relative=True) == 1.5
+
+
+def test_thinning_keeps_rows_together():
+    columns, features = original._thinned([np.arange(10), np.arange(10) + 100], np.arange(10)[:, None], 4)
+    np.testing.assert_array_equal(columns[0], features[:, 0])
+    np.testing.assert_array_equal(columns[1] - 100, columns[0])
+    assert columns[0].tolist() == [0, 3, 6, 9]
+
+
+def test_the_whole_command(small_psta, run_script, tmp_path):
+    output = tmp_path / "original.json"
+    content = run_script("original", "--rounds", 1, "--warm-up", 0, *RETRIEVAL, output=output)
+    results = content["results"]
+    assert list(results) == list(original.TASKS)
+    for task, rows in results.items():
+        first, *others = rows.values()
+        assert first["difference"] == 0
+        assert first["times_as_fast"]["median"] == 1
+        for row in others:
+            assert row["times_as_fast"]["median"] > 0
+        bound = 1e-4 if task in ("inference", "training", "re-ranking") else 1e-6
+        exact = {name: row["difference"] for name, row in rows.items() if "bfloat16" not in name}
+        assert max(exact.values()) < bound, (task, exact)
+    assert 0 < results["inference"]["port, bfloat16, channels last"]["difference"] < 0.2
+    assert output.with_suffix(".png").stat().st_size > 1000
+
+
+def test_running_statistics_are_a_batchs():
+    model = nn.Sequential(nn.Flatten(0, 1), nn.BatchNorm2d(3))
+    clips = torch.randint(256, (2, 2, 3, 4, 4), dtype=torch.uint8)
+    original.warm_statistics(model, clips)
+    torch.testing.assert_close(model[1].running_mean, to_float(clips).mean(dim=(0, 1, 3, 4)))
+    assert model[1].momentum == 0.1
+
+
+@pytest.mark.slow
+def test_the_real_psta_and_its_port_agree(run_script, tmp_path):
+    arguments = ("--tasks", "inference", "--batch", 1, "--rounds", 1, "--warm-up", 0)
+    rows = run_script("original", *arguments, output=tmp_path / "original.json")["results"]["inference"]
+    assert rows["port, float32, channels last"]["difference"] < 1e-4
