@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from st_reid import cli
-from st_reid.config import DATASET_DEFAULTS, FAMILY_DEFAULTS, TrainConfig
+from st_reid.config import DATASET_DEFAULTS, TrainConfig
 from st_reid.errors import UserError
 
 NAME = "python -m st_reid.train"
@@ -31,8 +31,7 @@ def parse(argv: list[str]) -> TrainConfig:
     if resume is not None:
         folder = _folder_of_run(Path(resume))
         argv = ["--config", str(folder / "config.yaml"), *argv]
-    sources, arch = (cli.peek(argv, name) or getattr(TrainConfig, name) for name in ("sources", "arch"))
-    defaults = DATASET_DEFAULTS.get(sources, {}) | FAMILY_DEFAULTS.get((sources, arch.partition("_")[0]), {})
+    defaults = DATASET_DEFAULTS.get(cli.peek(argv, "sources") or TrainConfig.sources, {})
     config = cli.parse(TrainConfig, argv, NAME, defaults)
     if resume is not None:
         config.output = str(folder)
