@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from small_data import write_person
 
 from st_reid import check
 
@@ -36,8 +37,6 @@ def test_what_is_in_a_dataset(dataset_folder, tmp_path, caplog):
 
 
 def test_what_is_wrong_with_it(own_dataset_folder, tmp_path, command_error, monkeypatch):
-    from conftest import write_person
-
     images = own_dataset_folder / "images"
     (images / "p0c0/002.jpg").unlink()
     (images / "p1c0/003.jpg").write_bytes((images / "p1c0/003.jpg").read_bytes()[:100])

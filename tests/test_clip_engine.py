@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from small_data import write_dataset
 
 import st_reid
 from st_reid.data.datasets import read_dataset
@@ -94,7 +95,7 @@ def test_tests_see_every_frame_and_average_by_tracklet(dataset_folder):
     features = {}
     for uses_time in (True, False):
         engine = st_reid.ClipSoftmaxEngine(data, Mean(uses_time), None, use_gpu=False)
-        features[uses_time] = engine._features(engine.test_loader["manifest"]["gallery"], len(gallery))
+        features[uses_time] = engine._features(engine.test_loader["manifest"]["gallery"])
     for i, tracklet in enumerate(gallery):
         clip = to_float(TestTransform(64, 32)([read_frame(p) for p in tracklet.paths])).mean(dim=(2, 3)).numpy()
         np.testing.assert_allclose(features[False][i], clip.mean(axis=0), atol=1e-5)
@@ -112,8 +113,6 @@ def test_a_run_that_goes_on_draws_what_comes_next(dataset_folder):
 
 
 def test_two_sources_are_different_persons(dataset_folder, tmp_path):
-    from conftest import write_dataset
-
     other = tmp_path / "other"
     other.mkdir()
     write_dataset(other)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from small_data import write_dataset
 
 import st_reid
 from st_reid import evaluate, train
@@ -349,7 +350,8 @@ def test_a_backbone_may_have_its_own_rate(name):
 
 def test_transit_times_are_chosen_and_rankings_re_ranked_on_request(run, dataset_folder, tmp_path):
     weights = run / "checkpoints" / "best.pth"
-    options = ["--sources", "manifest", "--root", dataset_folder, "--eval.rerank.use", "--eval.rerank.k1", 3]
+    options = ["--sources", "manifest", "--root", dataset_folder, "--data.workers", 0]
+    options += ["--eval.rerank.use", "--eval.rerank.k1", 3]
     options += ["--eval.rerank.k2", 2, "--eval.joint.model", run / "spatial_temporal.npz", "--precision", "float32"]
     evaluate.main([str(a) for a in ["--weights", weights, "--output", tmp_path / "a", *options]])
     first = report(tmp_path / "a")
@@ -361,8 +363,6 @@ def test_transit_times_are_chosen_and_rankings_re_ranked_on_request(run, dataset
 
 
 def test_constants_are_chosen(tmp_path, run, caplog):
-    from conftest import write_dataset
-
     (tmp_path / "d").mkdir()
     folder = write_dataset(tmp_path / "d", persons=10, frames=1)
     argv = ["--weights", run / "checkpoints" / "best.pth", "--sources", "manifest", "--root", folder]
