@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from st_reid import cli
 from st_reid.errors import UserError
+from st_reid.files import folder_written_whole
 
 NAME = "python -m st_reid.calibrate"
 logger = logging.getLogger(__name__)
@@ -93,15 +92,10 @@ def calibrate(config: CalibrateConfig) -> Path:
         "tar_at_far": rates,
         "open_set": asdict(open_rates),
     }
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    with folder_written_whole(output) as partial:
         calibration.save(partial / "calibration.json")
         report.write_json(content, partial / "report.json")
         plots.calibration_curves(pairs, calibration, partial / "calibration.png")
-        os.rename(partial, output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     _announce(content, output)
     return output
 

@@ -16,6 +16,7 @@ from st_reid.features import FeatureSet
 from st_reid.files import write_text
 from st_reid.retrieval import CosineDistance
 from st_reid.retrieval.matrix import row_blocks
+from st_reid.retrieval.ranking import number
 
 RATES = (1e-2, 1e-3, 1e-4)
 Decision = Literal["same", "unsure", "nobody here"]
@@ -116,8 +117,8 @@ def label_pairs(features: FeatureSet, which: NDArray[np.int64] | None = None, ac
     """
     known = np.flatnonzero(features.person != "")
     index = known if which is None else which[np.isin(which, known)]
-    person = np.unique(features.person, return_inverse=True)[1][index]
-    camera = np.unique(features.camera, return_inverse=True)[1][index]
+    person = number(features.person)[0][index]
+    camera = number(features.camera)[0][index]
     distances = CosineDistance(features.features[index], features.features[index])
     same, different = [np.zeros(0)], [np.zeros(0)]
     for rows in row_blocks(distances.shape):
@@ -188,7 +189,7 @@ def open_set(features: FeatureSet, threshold: float, across: bool = False) -> Op
         UserError: no labelled tracklet has another one of its person.
     """
     distances = CosineDistance(features.features, features.features)
-    person, camera = (np.unique(c, return_inverse=True)[1] for c in (features.person, features.camera))
+    person, camera = (number(c)[0] for c in (features.person, features.camera))
     found = missed = wrong = alarms = queries = 0
     for rows in row_blocks(distances.shape):
         similarity = 1 - distances[rows]
@@ -256,8 +257,8 @@ def purity_and_coverage(groups: Sequence[int] | NDArray[np.int64], persons: NDAr
         are in the group most frequent among their person's; ``groups`` and ``persons``: how many.
     """
     known = np.flatnonzero(persons != "")
-    g = np.unique(np.asarray(groups)[known], return_inverse=True)[1]
-    p = np.unique(persons[known], return_inverse=True)[1]
+    g = number(np.asarray(groups)[known])[0]
+    p = number(persons[known])[0]
     table = np.zeros((g.max(initial=-1) + 1, p.max(initial=-1) + 1))
     np.add.at(table, (g, p), 1)
     total = max(len(known), 1)

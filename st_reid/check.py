@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 from st_reid import cli
 from st_reid.config import EvalConfig
 from st_reid.errors import UserError
+from st_reid.files import folder_written_whole
 
 if TYPE_CHECKING:
     from st_reid.data.tracklet import Dataset, Tracklet
@@ -114,14 +114,9 @@ def check(config: CheckConfig) -> Path:
         "images": None if not config.read else _count(images),
         "failures": failures,
     }
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    with folder_written_whole(output) as partial:
         report.write_json(content, partial / "check.json")
         _draw(dataset, everything, images, partial)
-        os.rename(partial, output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     _announce(content, output)
     if failures:
         raise UserError(f"this would fail: {'; '.join(failures)}")

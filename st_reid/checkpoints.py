@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from st_reid.errors import UserError
+from st_reid.errors import UserError, first_line
 from st_reid.files import written_whole
 
 CLASSIFIERS = ("classifier", "classifiers", "classifier_global", "classifier_local")
@@ -49,7 +49,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             "save its state dict alone and pass that"
         ) from error
     except Exception as error:  # a damaged pickle or archive raises just about anything
-        raise UserError(f"checkpoint {path} cannot be read ({_first_line(error)}); is it one, and complete?") from error
+        raise UserError(f"checkpoint {path} cannot be read ({first_line(error)}); is it one, and complete?") from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"checkpoint {path} holds a {type(checkpoint).__name__}; expected a dict of tensors")
     return checkpoint
@@ -173,7 +173,7 @@ def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
             torch.save(dict(checkpoint), file)
     except (OSError, RuntimeError) as error:  # torch's archive turns the one into the other
         cause = error if isinstance(error, OSError) else error.__context__
-        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else _first_line(error)
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else first_line(error)
         raise UserError(
             f"cannot write checkpoint {path} ({reason}); the checkpoints before it are whole: make room and resume"
         ) from error
@@ -196,7 +196,7 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
             told = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key in TOLD}
             return {**told, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
     except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"checkpoint {path} cannot be read ({_first_line(error)}); is it one, and complete?") from error
+        raise UserError(f"checkpoint {path} cannot be read ({first_line(error)}); is it one, and complete?") from error
 
 
 def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:
@@ -218,10 +218,6 @@ def numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]
     kinds = {type(np.dtype(code)) for code in "?bhilqBHILQefd"}
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     return [*((scalar, name) for name in names), np.dtype, *kinds]  # type: ignore[list-item]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _example(state_dict: Mapping[str, Tensor]) -> str:

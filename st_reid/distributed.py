@@ -26,11 +26,6 @@ T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # one process may rank for long while the others wait; those that die are noticed anyway
 
 
-def rank_from_environment() -> int:
-    """Return the number of this process among those of the run, 0 for the one that writes."""
-    return int(os.environ.get("RANK", 0))
-
-
 @dataclass(frozen=True)
 class World:
     """The processes of a run.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import time
 from pathlib import Path
 
 from st_reid import cli
 from st_reid.config import EvaluateConfig, check_ranges
 from st_reid.errors import UserError
+from st_reid.files import folder_written_whole
 
 NAME = "python -m st_reid.evaluate"
 logger = logging.getLogger(__name__)
@@ -63,19 +62,13 @@ def evaluate(config: EvaluateConfig) -> Path:
         return output
     baselines = {"color_histogram": report.rank_color_histogram(retrieval, config.data)} if config.baselines else {}
 
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    with folder_written_whole(output) as partial:
         report.write_config(config, partial)
         content = report.assemble(loaded.arch, dataset, retrieval, reader, compute, evaluation)
         content |= {name: report.figures(result) for name, result in baselines.items()}
         report.write_json({**content, "eval_seconds": round(seconds, 2)}, partial / "report.json")
         curves = {name: result.cmc for name, result in baselines.items()}
         report.draw(retrieval, evaluation, curves, partial, config.eval.sheet_queries)
-        os.rename(partial, output)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     report.announce(dataset.name, content, output)
     return output
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from st_reid import cli
 from st_reid.config import LEAST, EvalConfig, ReadConfig
-from st_reid.errors import UserError
+from st_reid.errors import UserError, first_line
 from st_reid.files import written_whole
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class ExportedModel:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common class
-            raise UserError(f"onnxruntime cannot load {path} ({_first_line(error)}); is the file complete?") from error
+            raise UserError(f"onnxruntime cannot load {path} ({first_line(error)}); is the file complete?") from error
         made_for = self._session.get_modelmeta().custom_metadata_map.get("fingerprint")
         if made_for != self.fingerprint:
             raise UserError(
@@ -442,7 +442,7 @@ def _read_about(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"no file {path}, which says what the model's input is; export it again") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({_first_line(error)}); export the model again") from error
+        raise UserError(f"{path} cannot be read ({first_line(error)}); export the model again") from error
     wrong = [key for key, kind in ABOUT.items() if not isinstance(about, dict) or type(about.get(key)) is not kind]
     if wrong:
         raise UserError(f"{path} does not say what the model's input is: no {', '.join(wrong)}; export it again")
@@ -472,7 +472,7 @@ def _refused(arch: str) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:  # the exporter's own message is how to report a bug to PyTorch
             cause = cause.__cause__
-        raise UserError(f"the exporter cannot take {arch}: {type(cause).__name__}: {_first_line(cause)}") from error
+        raise UserError(f"the exporter cannot take {arch}: {type(cause).__name__}: {first_line(cause)}") from error
 
 
 @contextmanager
@@ -486,10 +486,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -127,7 +126,7 @@ def extract(config: ExtractConfig) -> FeatureSet:
     """
     from st_reid.compute import Compute
     from st_reid.data.clips import SAMPLERS
-    from st_reid.features import check_path
+    from st_reid.features import check_path, digest_of
     from st_reid.loading import load_for_evaluation
     from st_reid.report import check_output
 
@@ -155,11 +154,11 @@ def extract(config: ExtractConfig) -> FeatureSet:
         tracklets = _tracklets(config)
         source = [(t.name, t.camera, len(t)) for t in tracklets]
 
-    parts = Parts(output, {**about, "thumbnails": config.thumbnails, "source": _digest(source)})
+    parts = Parts(output, {**about, "thumbnails": config.thumbnails, "source": digest_of(source)})
     done = parts.names()
     start = time.perf_counter()
     if videos:
-        rows = _from_videos(loaded, videos, config, done)
+        rows = _from_videos(loaded, videos, config, compute, done)
     else:
         left = [t for t in tracklets if t.name not in done]
         rows = _from_tracklets(loaded, left, config, compute)
@@ -270,10 +269,6 @@ def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _digest(source: Any) -> str:
-    return hashlib.sha256(_json(source).encode()).hexdigest()[:16]
-
-
 def _tracklets(config: ExtractConfig) -> list[Tracklet]:
     from st_reid.data.datasets import read_dataset
 
@@ -298,7 +293,7 @@ def _from_tracklets(
 ) -> Iterator[Row]:
     from st_reid.data.frames import FrameReader
     from st_reid.engine import ClipReader, iterate_features
-    from st_reid.features import FRAMES, thumbnail
+    from st_reid.features import shown_frames, thumbnail
 
     read = replace(config.data, interpolation=loaded.interpolation)  # type: ignore[arg-type]
     eval_config = EvalConfig(sampler=config.sampler, batch=config.batch)
@@ -308,8 +303,8 @@ def _from_tracklets(
     for t, feature in zip(tracklets, features, strict=True):
         picture = None
         if config.thumbnails:
-            shown = np.linspace(0, len(t) - 1, FRAMES).round().astype(int)
-            picture = thumbnail([frame.permute(1, 2, 0).numpy() for frame in pictures.read(t, shown)])
+            shown = pictures.read(t, shown_frames(len(t)))
+            picture = thumbnail([frame.permute(1, 2, 0).numpy() for frame in shown])
         yield Row(t.name, t.person, t.camera, np.nan if t.time is None else t.time, len(t), feature, picture)
 
 
@@ -340,16 +335,18 @@ def _videos(config: ExtractConfig) -> list[Video]:
     return videos
 
 
-def _from_videos(loaded: Loaded, videos: Sequence[Video], config: ExtractConfig, done: set[str]) -> Iterator[Row]:
+def _from_videos(
+    loaded: Loaded, videos: Sequence[Video], config: ExtractConfig, compute: Compute, done: set[str]
+) -> Iterator[Row]:
     from st_reid.extractor import TrackletExtractor
 
-    extractor = TrackletExtractor(loaded, device=config.device, precision=config.precision, batch=config.batch)
+    extractor = TrackletExtractor(loaded, compute=compute, batch=config.batch)
     for video in videos:
         yield from _from_video(extractor, video, config.thumbnails, done)
 
 
 def _from_video(extractor: Any, video: Video, thumbnails: bool, done: set[str]) -> Iterator[Row]:
-    from st_reid.features import FRAMES
+    from st_reid.features import shown_frames
     from st_reid.tracklets import crop_box, frames_of, read_boxes
 
     boxes = read_boxes(video.tracks)
@@ -360,7 +357,7 @@ def _from_video(extractor: Any, video: Video, thumbnails: bool, done: set[str]) 
                 where.setdefault(box.track, []).append(number)
     if not where:
         return
-    shown = {t: {n[i] for i in np.linspace(0, len(n) - 1, FRAMES).round().astype(int)} for t, n in where.items()}
+    shown = {t: {n[i] for i in shown_frames(len(n))} for t, n in where.items()}
     seen: dict[int, _Seen] = {}
     last = 0
     for number, frame, _ in frames_of(video.path, max(n[-1] for n in where.values())):
@@ -401,14 +398,13 @@ class _Seen:
 
 
 def _rows(extractor: Any, video: Video, seen: dict[int, _Seen]) -> Iterator[Row]:
-    from st_reid.features import FRAMES, thumbnail
+    from st_reid.features import shown_frames, thumbnail
 
     for track, feature in extractor.done():
         state = seen[track]
         picture = None
         if state.pictures:
-            shown = np.linspace(0, len(state.pictures) - 1, FRAMES).round().astype(int)
-            picture = thumbnail([state.pictures[i] for i in shown])
+            picture = thumbnail([state.pictures[i] for i in shown_frames(len(state.pictures))])
         state.pictures = []
         name = f"{video.source}_{track:04d}"
         yield Row(name, "", video.camera, video.start_time + state.first - 1, state.frames, feature, picture)

@@ -48,6 +48,7 @@ class TrackletExtractor:
         device: as the command lines'.
         precision: as the command lines'.
         batch: clips in a batch.
+        compute: where and how it runs, instead of ``device`` and ``precision``.
         **sizes: ``height``, ``width``, ``seq_len``, instead of those that the weights are for.
 
     Attributes:
@@ -65,10 +66,11 @@ class TrackletExtractor:
         device: str = "auto",
         precision: str = "auto",
         batch: int = 16,
+        compute: Compute | None = None,
         **sizes: Any,
     ) -> None:
         self.loaded = weights if isinstance(weights, Loaded) else load_for_evaluation(weights, arch, **sizes)
-        self.compute = Compute.choose(device, precision)
+        self.compute = compute or Compute.choose(device, precision)
         self.model = self.compute.place(self.loaded.model)
         uses_time = getattr(self.model, "uses_time", True)
         self.seq_len = self.loaded.seq_len if uses_time else 1

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from st_reid.checkpoints import CLASSIFIERS
-from st_reid.errors import UserError
+from st_reid.errors import UserError, first_line
 from st_reid.files import written_whole
 
 COLUMNS = ("tracklet", "person", "camera", "time", "frames")
@@ -119,8 +119,7 @@ class FeatureSet:
         except UserError:
             raise
         except Exception as error:  # a damaged archive raises just about anything
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"features {path} cannot be read ({reason}); is the file complete?") from error
+            raise UserError(f"features {path} cannot be read ({first_line(error)}); is the file complete?") from error
 
 
 def check_path(path: Path) -> None:
@@ -140,6 +139,11 @@ def same_model(a: FeatureSet, b: FeatureSet) -> None:
         )
 
 
+def shown_frames(count: int) -> list[int]:
+    """Return which frames of a tracklet of ``count`` are shown of it: the first, the middle and the last."""
+    return np.linspace(0, count - 1, FRAMES).round().astype(int).tolist()
+
+
 def thumbnail(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Return the picture of a tracklet, (64, 96, 3), from three of its frames, RGB (h, w, 3) each."""
     height, width = THUMBNAIL
@@ -152,13 +156,22 @@ def fingerprint(model: nn.Module, settings: Mapping[str, Any]) -> str:
 
     Classifiers, which have no part in a feature, do not count.
     """
-    digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(_as_text(dict(settings)))
     for name, value in sorted(model.state_dict().items()):
         if set(CLASSIFIERS) & set(name.split(".")):
             continue
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def digest_of(settings: Any) -> str:
+    """Return 16 hexadecimal digits that tell plain values from others."""
+    return hashlib.sha256(_as_text(settings)).hexdigest()[:16]
+
+
+def _as_text(settings: Any) -> bytes:
+    return json.dumps(settings, sort_keys=True, default=str).encode()
 
 
 def _describe(features: FeatureSet) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from torch import nn
 
 from st_reid.checkpoints import build_from_checkpoint, load_checkpoint, load_into
 from st_reid.errors import UserError
-from st_reid.features import fingerprint
+from st_reid.features import digest_of, fingerprint
 from st_reid.registry import check_model, create_model
 
 logger = logging.getLogger(__name__)
@@ -54,7 +52,7 @@ class Loaded:
         # An exported model knows the fingerprint that its weights have with the settings that it was exported for.
         exported = self.model.about
         as_exported = all(exported.get(name, value) == value for name, value in made_of.items())
-        suffix = "" if as_exported and not settings.get("per_frame") else "-" + _digest(made_of)
+        suffix = "" if as_exported and not settings.get("per_frame") else "-" + digest_of(made_of)[:8]
         return {"weights": weights, **made_of, "fingerprint": exported["fingerprint"] + suffix}
 
 
@@ -117,7 +115,3 @@ def _load_exported(weights: str, arch: str | None, options: Any, sizes: Mapping[
             )
     interpolation = model.about["interpolation"]
     return Loaded(model, model.arch, model.height, model.width, model.seq_len, interpolation)
-
-
-def _digest(settings: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True, default=str).encode()).hexdigest()[:8]

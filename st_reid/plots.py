@@ -16,13 +16,13 @@ from st_reid.calibration import Calibration, Pairs
 from st_reid.data.frames import FrameReader
 from st_reid.data.tracklet import Tracklet
 from st_reid.evaluation import Ranking, Retrieval
+from st_reid.features import FRAMES, shown_frames
 from st_reid.retrieval import SpatialTemporalModel, rank_gallery
 from st_reid.retrieval.matrix import Matrix, entries, row_blocks
 
 RIGHT, WRONG, QUERY = "#2a9d3a", "#d62728", "#3b6fb6"
 UNSURE, NEUTRAL = "#e8a317", "#888888"
 CELL = (48, 96)  # width and height of a frame on a contact sheet
-FRAMES = 3  # of a tracklet: its first, middle and last
 BORDER, GAP, CAPTION = 4, 10, 16
 MOST_CAMERAS = 12  # in a picture of transit times
 
@@ -295,8 +295,7 @@ def _strip(reader: FrameReader, tracklet: Tracklet | NDArray[np.uint8]) -> Image
     if not isinstance(tracklet, Tracklet):
         return Image.fromarray(tracklet).resize((FRAMES * CELL[0], CELL[1]))
     strip = Image.new("RGB", (FRAMES * CELL[0], CELL[1]))
-    shown = np.linspace(0, len(tracklet) - 1, FRAMES).round().astype(int)
-    for i, frame in enumerate(reader.read(tracklet, shown)):
+    for i, frame in enumerate(reader.read(tracklet, shown_frames(len(tracklet)))):
         strip.paste(Image.fromarray(frame.permute(1, 2, 0).numpy()).resize(CELL), (i * CELL[0], 0))
     return strip
 

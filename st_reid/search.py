@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import os
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from st_reid import cli
 from st_reid.config import JointConfig, Precision
 from st_reid.errors import UserError, unknown_name
+from st_reid.files import folder_written_whole
 
 if TYPE_CHECKING:
     from st_reid.calibration import Calibration
@@ -104,13 +103,11 @@ def search(config: SearchConfig) -> Path:
     calibration = None if config.calibration is None else Calibration.load(config.calibration, gallery)
     allowed = _allowed(config, gallery)
     found, scores = _find(config, queries, gallery, allowed)
-    similarity = _similarities(queries, gallery, found)
+    similarity = scores if config.transit_times is None else _similarities(queries, gallery, found)
     results = [
         _describe(queries, q, gallery, found[q], scores[q], similarity[q], calibration) for q in range(len(queries))
     ]
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    with folder_written_whole(output) as partial:
         about = {
             "features": config.features,
             "tracklets": len(gallery),
@@ -122,9 +119,6 @@ def search(config: SearchConfig) -> Path:
         report.write_json({**about, "queries": results}, partial / "search.json")
         _write_csv(results, partial / "search.csv")
         _draw(queries, gallery, found, results, partial / "contact_sheet.png")
-        os.rename(partial, output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     _announce(results, about, output)
     return output
 
@@ -152,7 +146,7 @@ def _from_images(config: SearchConfig, paths: Sequence[Path], gallery: FeatureSe
     from st_reid.data.datasets.folders import images_of
     from st_reid.data.frames import read_frame
     from st_reid.extractor import TrackletExtractor
-    from st_reid.features import FRAMES, FeatureSet, thumbnail
+    from st_reid.features import FeatureSet, shown_frames, thumbnail
     from st_reid.loading import load_for_evaluation
 
     if config.weights is None:
@@ -160,6 +154,7 @@ def _from_images(config: SearchConfig, paths: Sequence[Path], gallery: FeatureSe
     made_of = gallery.about
     sizes = {name: made_of.get(name) for name in ("height", "width", "seq_len")}
     loaded = load_for_evaluation(config.weights, config.arch, **sizes)  # type: ignore[arg-type]
+    loaded = replace(loaded, interpolation=made_of.get("interpolation"))  # the gallery's images were resized so
     extractor = TrackletExtractor(loaded, device=config.device, precision=config.precision)
     kept = {name: made_of.get(name) for name in ("sampler", "interpolation", "per_frame")}
     about = loaded.about(config.weights, **kept)
@@ -171,8 +166,7 @@ def _from_images(config: SearchConfig, paths: Sequence[Path], gallery: FeatureSe
         frames = [read_frame(file).permute(1, 2, 0).numpy() for file in files]
         features.append(extractor(frames))
         counts.append(len(frames))
-        shown = np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)
-        pictures.append(thumbnail([frames[i] for i in shown]))
+        pictures.append(thumbnail([frames[i] for i in shown_frames(len(frames))]))
     count = len(paths)
     time = np.nan if config.query_time is None else config.query_time
     return FeatureSet(
@@ -209,11 +203,16 @@ def _excluder(
     config: SearchConfig, queries: FeatureSet, gallery: FeatureSet, allowed: NDArray[np.bool_]
 ) -> Callable[[slice], NDArray[np.bool_]]:
     """Say what does not count for queries: what the filters take away, the query itself, its camera if so asked."""
+    from st_reid.retrieval.ranking import number
+
+    (q_name, g_name), (q_camera, g_camera) = (
+        number(getattr(queries, column), getattr(gallery, column)) for column in ("tracklet", "camera")
+    )
 
     def excluded(rows: slice) -> NDArray[np.bool_]:
-        out = ~allowed | (queries.tracklet[rows, None] == gallery.tracklet)
+        out = ~allowed | (q_name[rows, None] == g_name)
         if config.other_cameras:
-            out |= queries.camera[rows, None] == gallery.camera
+            out |= q_camera[rows, None] == g_camera
         return out
 
     return excluded
@@ -237,15 +236,12 @@ def _find(
     scores = np.full((len(queries), config.top), -np.inf)
     near, distances = index.search(queries.features, min(CANDIDATES * config.top, len(gallery)))
     for q in range(len(queries)):
-        some = near[q][near[q] >= 0]
-        some = some[~excluded(slice(q, q + 1))[0][some]]
+        kept = (near[q] >= 0) & ~excluded(slice(q, q + 1))[0][near[q]]
+        some, distance = near[q][kept], distances[q][kept]
         if joined is not None:
-            distances_of = np.asarray(joined(queries.take([q]), gallery.take(some)))[0]
-        else:
-            distances_of = dict(zip(near[q], distances[q], strict=True))
-            distances_of = np.array([distances_of[i] for i in some])
-        order = np.argsort(distances_of, kind="stable")[: config.top]
-        found[q, : len(order)], scores[q, : len(order)] = some[order], 1 - distances_of[order]
+            distance = np.asarray(joined(queries.take([q]), gallery.take(some)))[0]
+        order = np.argsort(distance, kind="stable")[: config.top]
+        found[q, : len(order)], scores[q, : len(order)] = some[order], 1 - distance[order]
     return found, scores
 
 
@@ -291,11 +287,13 @@ def _index(config: SearchConfig, gallery: FeatureSet) -> Any:
 
 
 def _similarities(queries: FeatureSet, gallery: FeatureSet, found: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the cosine similarity of each query and what was found for it, (Q, k); the rest of the gallery is left."""
     from st_reid.retrieval import CosineDistance
 
-    distances = CosineDistance(queries.features, gallery.features)
+    used, place = np.unique(np.maximum(found, 0), return_inverse=True)
+    distances = CosineDistance(queries.features, gallery.features[used])
     rows = np.repeat(np.arange(len(found)), found.shape[1])
-    return 1 - np.asarray(distances.pairs(rows, np.maximum(found.ravel(), 0)), np.float64).reshape(found.shape)
+    return 1 - np.asarray(distances.pairs(rows, place.ravel()), np.float64).reshape(found.shape)
 
 
 def _describe(

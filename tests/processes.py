@@ -17,6 +17,28 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["processes", "st_reid.training"])
 
 
+SMALL_RUN = {
+    "arch": "psta_osnet_x0_25",  # a checkpoint of it is a matter of milliseconds
+    "sources": "manifest",
+    "height": 32,
+    "width": 32,
+    "seq-len": 2,
+    "device": "cpu",
+    "precision": "float32",
+    "val-identities": 2,
+    "model.pretrained": "false",
+    "model.options": "{dim: 16, levels: 1}",
+    "data.clips": 2,
+    "data.workers": 0,
+}
+"""What every run in a process of its own has."""
+
+
+def to_argv(settings):
+    """Return settings as a command line has them."""
+    return [str(a) for name, value in settings.items() for a in (f"--{name}", value)]
+
+
 def start(target, *arguments, log: Path, environment=None):
     """Start ``target(*arguments)`` in a process whose output goes to ``log``."""
     process = CONTEXT.Process(target=_main, args=(target, arguments, str(log), environment or {}))

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from processes import evaluate_command, run, start_several, train_command
+from processes import SMALL_RUN, evaluate_command, run, start_several, to_argv, train_command
 from torch import nn
 
 from st_reid.compute import Compute
@@ -23,30 +23,17 @@ from st_reid.losses import ClipLoss
 from st_reid.registry import create_model
 
 STEPS = 20
-SETTINGS = {
-    "arch": "psta_osnet_x0_25",  # small: a checkpoint is a matter of milliseconds
-    "sources": "manifest",
-    "height": 32,
-    "width": 32,
-    "seq-len": 2,
+SETTINGS = SMALL_RUN | {
     "epochs": STEPS,
-    "device": "cpu",
-    "precision": "float32",
-    "val-identities": 2,
     "validate-every": STEPS,
-    "model.pretrained": "false",
-    "model.options": "{dim: 16, levels: 1}",
     "data.persons": 4,
-    "data.clips": 2,
-    "data.workers": 0,
     "data.batches": 1,
     "optim.freeze_batchnorm": "true",
 }
 
 
 def arguments(root, output, **changes):
-    settings = SETTINGS | {"root": root, "output": output} | changes
-    return [str(a) for name, value in settings.items() for a in (f"--{name}", value)]
+    return to_argv(SETTINGS | {"root": root, "output": output} | changes)
 
 
 def finish(processes, log):

@@ -7,25 +7,13 @@ import time
 
 import pytest
 import torch
-from processes import run, start, train_command
+from processes import SMALL_RUN, run, start, to_argv, train_command
 
-SETTINGS = {
-    "arch": "psta_osnet_x0_25",  # small: a checkpoint is a matter of milliseconds
-    "sources": "manifest",
-    "height": 32,
-    "width": 32,
-    "seq-len": 2,
+SETTINGS = SMALL_RUN | {
     "epochs": 3,
-    "device": "cpu",
-    "precision": "float32",
-    "val-identities": 2,
     "validate-every": 2,
     "baselines": "false",
-    "model.pretrained": "false",
-    "model.options": "{dim: 16, levels: 1}",
     "data.persons": 2,
-    "data.clips": 2,
-    "data.workers": 0,
     "data.batches": 3,
     "data.jitter": 0.2,
     "optim.ema": 0.5,
@@ -34,8 +22,7 @@ SETTINGS = {
 
 
 def arguments(root, output, **changes):
-    settings = SETTINGS | {"root": root, "output": output} | changes
-    return [str(a) for name, value in settings.items() for a in (f"--{name.replace('__', '.')}", value)]
+    return to_argv(SETTINGS | {"root": root, "output": output} | changes)
 
 
 def outcome(folder):
