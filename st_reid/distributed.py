@@ -22,8 +22,13 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from tqdm import tqdm
 
+from st_reid.errors import UserError, first_line
+from st_reid.lifeline import Lifeline
+from st_reid.stopping import Interrupted
+
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # one process may rank for long while the others wait; those that die are noticed anyway
+MEETING = timedelta(minutes=10)  # one that dies before they have met is not noticed: nobody is connected to it yet
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,18 @@ class World:
 
     @classmethod
     def join(cls, device: torch.device) -> World:
-        """Meet the other processes that `torchrun` has started, if it has: over nccl on GPUs, over gloo on CPUs."""
+        """Meet the other processes that `torchrun` has started, if it has: over nccl on GPUs, over gloo on CPUs.
+
+        Raises:
+            UserError: they did not all come within ten minutes, or their address is taken or not reached.
+        """
         size = int(os.environ.get("WORLD_SIZE", 1))
         if size == 1:
             return ALONE
         if not dist.is_initialized():
             if device.type == "cuda":
                 torch.cuda.set_device(device)
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+            _meet(size, "nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), dist.get_world_size(), device)
 
     @property
@@ -135,12 +144,43 @@ class World:
 
 
 ALONE = World()
+_lifeline: Lifeline | None = None  # of this process, like torch's process group
 
 
-def leave() -> None:
-    """Say goodbye to the other processes."""
+def _meet(size: int, backend: str) -> None:
+    global _lifeline
+    try:
+        store, rank, size = next(dist.rendezvous("env://", timeout=MEETING))
+        _lifeline = Lifeline(store, rank, size, os.environ["MASTER_ADDR"])
+    except (dist.DistError, OSError, ValueError) as error:
+        where = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise UserError(
+            f"the {size} processes could not meet at {where} ({first_line(error).rstrip('.')}); "
+            f"start all of them within {MEETING.total_seconds():g} s, as torchrun does"
+        ) from None
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Do the body, in which the processes meet, and part: an error in one of them ends them all."""
+    try:
+        yield
+    except Interrupted:  # all of them were, and the first one may still be writing
+        _say_goodbye()
+        raise
+    except BaseException:
+        if _lifeline is not None:
+            _lifeline.cut()
+        raise
+    _say_goodbye()
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _say_goodbye() -> None:
+    if _lifeline is not None:
+        _lifeline.say_goodbye()
 
 
 class _Gather(Function):

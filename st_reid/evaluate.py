@@ -18,10 +18,10 @@ logger = logging.getLogger(__name__)
 def main(argv: list[str]) -> None:
     """Parse and run the command."""
     config = cli.parse(EvaluateConfig, argv, NAME)
-    evaluate(config)
-    from st_reid.distributed import leave
+    from st_reid.distributed import together
 
-    leave()
+    with together():
+        evaluate(config)
 
 
 def evaluate(config: EvaluateConfig) -> Path:

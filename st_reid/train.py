@@ -14,11 +14,11 @@ NAME = "python -m st_reid.train"
 def main(argv: list[str]) -> None:
     """Parse and run the command."""
     config = parse(argv)
-    from st_reid.distributed import leave  # after parsing: torch takes seconds to import
+    from st_reid.distributed import together  # after parsing: torch takes seconds to import
     from st_reid.training import train
 
-    train(config)
-    leave()
+    with together():
+        train(config)
 
 
 def parse(argv: list[str]) -> TrainConfig:

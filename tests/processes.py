@@ -1,5 +1,6 @@
 """Training in processes of its own, that can be killed at a named moment. Forked from one that has torch loaded."""
 
+import faulthandler
 import io
 import multiprocessing
 import os
@@ -16,6 +17,9 @@ from st_reid import cli, data, evaluate, files, learner, plots, report, run_fold
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["processes", "st_reid.training"])
 
+
+TIME_LIMIT = 180
+"""Seconds that a process may run before it is said to hang."""
 
 SMALL_RUN = {
     "arch": "psta_osnet_x0_25",  # a checkpoint of it is a matter of milliseconds
@@ -49,13 +53,13 @@ def start(target, *arguments, log: Path, environment=None):
 def run(target, *arguments, log: Path, environment=None) -> int:
     """Run it to its end; return the exit status, minus the number of the signal that killed it."""
     process = start(target, *arguments, log=log, environment=environment)
-    process.join(180)
-    assert process.exitcode is not None, "still running"
+    process.join(TIME_LIMIT)
+    assert process.exitcode is not None, f"still running\n{log.read_text()}"
     return process.exitcode
 
 
-def start_several(target, *arguments, log: Path, count=2):
-    """Start ``count`` processes that know of each other as `torchrun`'s do."""
+def start_several(target, *arguments, log: Path, count=2, ranks=None):
+    """Start ``count`` processes that know of each other as `torchrun`'s do, or only those of some ``ranks``."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
@@ -67,7 +71,7 @@ def start_several(target, *arguments, log: Path, count=2):
             log=log.with_suffix(f".{rank}"),
             environment={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
-        for rank in range(count)
+        for rank in (range(count) if ranks is None else ranks)
     ]
 
 
@@ -76,6 +80,7 @@ def _main(target, arguments, log, environment):
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    faulthandler.dump_traceback_later(TIME_LIMIT - 10)  # a hang leaves in its log where it was
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # so that its workers have its faults
     report.draw = plots.training_curves = lambda *_, **__: None  # they take most of the time of so small a run

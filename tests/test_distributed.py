@@ -1,22 +1,26 @@
 """Two processes against one that has all their clips, with gloo on the CPU."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
-from processes import SMALL_RUN, evaluate_command, run, start_several, to_argv, train_command
+from processes import SMALL_RUN, TIME_LIMIT, evaluate_command, run, start_several, to_argv, train_command
 from torch import nn
 
+from st_reid import cli, distributed, lifeline
 from st_reid.compute import Compute
 from st_reid.config import EvalConfig, ReadConfig
 from st_reid.data.datasets import read_dataset
 from st_reid.distributed import World
 from st_reid.engine import ClipReader, extract_features
+from st_reid.errors import UserError
 from st_reid.layers.stam import FramewiseBatchNorm2d
 from st_reid.learner import synchronize_batchnorm
 from st_reid.losses import ClipLoss
@@ -37,10 +41,13 @@ def arguments(root, output, **changes):
 
 
 def finish(processes, log):
+    """Return the exit statuses and the logs; a process that hangs has said in its log where."""
     for process in processes:
-        process.join(120)
+        process.join(TIME_LIMIT)
     logs = [log.with_suffix(f".{rank}").read_text() for rank in range(len(processes))]
-    return [process.exitcode for process in processes], logs
+    codes = [process.exitcode for process in processes]
+    assert None not in codes, f"still running\n{logs}"
+    return codes, logs
 
 
 def losses(folder):
@@ -170,14 +177,50 @@ def test_a_process_that_dies_ends_the_others(dataset_folder, tmp_path):
     processes = start_several(
         train_command, arguments(dataset_folder, tmp_path / "run", baselines="false"), log=tmp_path / "log"
     )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and all(p.is_alive() for p in processes):
         time.sleep(0.01)
     processes[1].kill()
     codes, logs = finish(processes, tmp_path / "log")
-    assert codes[1] == -signal.SIGKILL
-    assert codes[0] not in (0, None)
+    assert codes == [2, -signal.SIGKILL], logs
     assert "another process" in logs[0].splitlines()[-1], logs[0]
+
+
+def _last_of_three_ends(how):
+    lifeline.GRACE = 1
+
+    def command(_):
+        with distributed.together():
+            if World.join(torch.device("cpu")).rank < 2:
+                time.sleep(5 if how == "done" else 100)
+            elif how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif how == "error":
+                raise UserError("no such thing")
+
+    cli.run(command, "last")
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"), [("killed", [2, 2, -signal.SIGKILL]), ("error", [2, 2, 2]), ("done", [0, 0, 0])]
+)
+def test_a_process_that_waits_for_good_ends_too(how, expected, tmp_path):
+    codes, logs = finish(start_several(_last_of_three_ends, how, log=tmp_path / "log", count=3), tmp_path / "log")
+    assert codes == expected, logs
+    for log in logs[:2]:
+        assert ("another process of this run ended" in log) == (how != "done")
+
+
+def _meet():
+    distributed.MEETING = timedelta(seconds=2)
+    cli.run(lambda _: World.join(torch.device("cpu")), "meet")
+
+
+def test_a_process_that_never_comes_is_not_waited_for_in_silence(tmp_path):
+    processes = start_several(_meet, log=tmp_path / "log", ranks=[0])
+    codes, logs = finish(processes, tmp_path / "log")
+    assert codes == [2]
+    assert "meet: error: the 2 processes could not meet at 127.0.0.1:" in logs[0].splitlines()[-1]
+    assert "1/2 clients joined" in logs[0]
 
 
 def test_persons_that_the_processes_cannot_share(dataset_folder, tmp_path):
