@@ -202,17 +202,22 @@ def _allowed(config: SearchConfig, gallery: FeatureSet) -> NDArray[np.bool_]:
 def _excluder(
     config: SearchConfig, queries: FeatureSet, gallery: FeatureSet, allowed: NDArray[np.bool_]
 ) -> Callable[[slice], NDArray[np.bool_]]:
-    """Say what does not count for queries: what the filters take away, the query itself, its camera if so asked."""
+    """Say what does not count for queries: what the filters take away, the query itself, its camera if so asked.
+
+    A name alone does not tell: trackers count from 1 in every video.
+    """
     from st_reid.retrieval.ranking import number
 
-    (q_name, g_name), (q_camera, g_camera) = (
-        number(getattr(queries, column), getattr(gallery, column)) for column in ("tracklet", "camera")
-    )
+    columns = ("tracklet", "camera", "time", "frames")
+    pairs = {column: number(getattr(queries, column), getattr(gallery, column)) for column in columns}
+
+    def same(columns: Sequence[str], rows: slice) -> NDArray[np.bool_]:
+        return np.logical_and.reduce([pairs[column][0][rows, None] == pairs[column][1] for column in columns])
 
     def excluded(rows: slice) -> NDArray[np.bool_]:
-        out = ~allowed | (q_name[rows, None] == g_name)
+        out = ~allowed | same(columns, rows)
         if config.other_cameras:
-            out |= q_camera[rows, None] == g_camera
+            out |= same(("camera",), rows)
         return out
 
     return excluded

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -264,6 +265,12 @@ class TestSearch:
         (found,) = self.search(path, tmp_path / "c", "--query", "p0c0", "--before", 50, "--top", 50)
         assert {row["camera"] for row in found["found"]} == {"cam0"}
         assert len(found["found"]) == 5
+
+    def test_another_video_s_tracklet_of_the_same_name_is_not_the_query(self, gallery, tmp_path):
+        features, path = gallery
+        replace(features, camera=np.full(len(features), "elsewhere")).save(tmp_path / "q.npz")
+        (found, *_) = self.search(path, tmp_path / "a", "--query", tmp_path / "q.npz", "--top", 1)
+        assert [row["tracklet"] for row in found["found"]] == [found["query"]["tracklet"]]
 
     def test_times_count(self, gallery, tmp_path):
         _, path = gallery
