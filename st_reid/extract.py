@@ -347,9 +347,10 @@ def _from_videos(
 
 def _from_video(extractor: Any, video: Video, thumbnails: bool, done: set[str]) -> Iterator[Row]:
     from st_reid.features import shown_frames
-    from st_reid.tracklets import crop_box, frames_of, read_boxes
+    from st_reid.tracklets import crop_box, frames_of, read_boxes, warn_of_jumps
 
     boxes = read_boxes(video.tracks)
+    warn_of_jumps(video.tracks, boxes)
     where: dict[int, list[int]] = {}
     for number, in_frame in sorted(boxes.items()):
         for box in in_frame:

@@ -62,6 +62,13 @@ class Box(NamedTuple):
     width: float
     height: float
 
+    def meets(self, other: Box) -> bool:
+        """Whether they have a point in common."""
+        return (
+            max(self.left, other.left) <= min(self.left + self.width, other.left + other.width)
+            and max(self.top, other.top) <= min(self.top + self.height, other.top + other.height)
+        )  # fmt: skip
+
 
 def main(argv: list[str]) -> None:
     """Parse and run the command."""
@@ -79,6 +86,7 @@ def cut(config: TrackletsConfig) -> Path:
     source = f"{Path(config.video).stem}_c{config.camera}"
     _check(config, output, source)
     boxes = read_boxes(Path(config.tracks))
+    warn_of_jumps(Path(config.tracks), boxes)
     persons = None if config.identities is None else read_identities(Path(config.identities))
     if persons is not None:
         tracks = {box.track for frame in boxes.values() for box in frame}
@@ -173,6 +181,24 @@ def read_boxes(file: Path) -> dict[int, list[Box]]:
     if not boxes:
         raise UserError(f"{file}: no boxes")
     return boxes
+
+
+def warn_of_jumps(file: Path, boxes: dict[int, list[Box]]) -> None:
+    """Say which tracks have a box that does not touch the one of the frame before: they may have changed the person."""
+    jumps = []
+    for number in sorted(boxes):
+        before = {box.track: box for box in boxes.get(number - 1, ())}
+        jumps += [
+            (box.track, number) for box in boxes[number] if box.track in before and not box.meets(before[box.track])
+        ]
+    if jumps:
+        logger.warning(
+            "%s: %d boxes do not touch the track's box of the frame before, first that of track %d in frame %d; "
+            "look whether it is still the same person",
+            file,
+            len(jumps),
+            *jumps[0],
+        )
 
 
 def read_identities(file: Path) -> dict[int, str]:

@@ -44,6 +44,15 @@ def command(video, tracks, output, *extra):
     return ["--video", str(video), "--tracks", str(tracks), "--output", str(output), *map(str, extra)]
 
 
+def test_a_box_that_jumps_is_named(video, tracks, tmp_path, caplog):
+    tracklets.main(command(video, tracks, tmp_path / "smooth"))
+    assert "touch" not in caplog.text
+    lines = [line.replace("9,1,40,", "9,1,70,") for line in tracks.read_text().splitlines()]
+    tracks.write_text("\n".join(lines))
+    tracklets.main(command(video, tracks, tmp_path / "jumps"))
+    assert "2 boxes do not touch the track's box of the frame before, first that of track 1 in frame 9" in caplog.text
+
+
 def test_cuts_what_the_boxes_say(video, tracks, tmp_path):
     (tmp_path / "who.csv").write_text("track_id,person_id,note\n1,ann,x\n2,bob,y\n")
     tracklets.main(command(video, tracks, tmp_path / "out", "--identities", tmp_path / "who.csv", "--camera", "north"))
