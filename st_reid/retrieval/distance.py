@@ -16,13 +16,20 @@ def normalize(features: NDArray[np.floating]) -> NDArray[np.float32]:
         UserError: not two axes, or a value that is not finite; the message names the first such row.
     """
     features = np.asarray(features, dtype=np.float32)
+    return features / _lengths(features)[:, None]
+
+
+def _lengths(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the lengths (N,) of features (N, D), a tiny one for zero, in one pass over them; raise as normalize."""
     if features.ndim != 2:
         raise UserError(f"features are {features.shape}; expected (N, D)")
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    lengths = np.sqrt(np.einsum("nd,nd->n", features, features))
+    suspects = np.flatnonzero(~np.isfinite(lengths))  # or so long that their squares overflow
+    bad = suspects[~np.isfinite(features[suspects]).all(axis=1)]
     if bad.size:
         raise UserError(f"{bad.size} of {len(features)} features are not finite, row {bad[0]} first; check the model")
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.maximum(length, np.finfo(np.float32).tiny)
+    lengths[suspects] = np.linalg.norm(features[suspects].astype(np.float64), axis=1)
+    return np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def normalize_pair(
@@ -35,11 +42,16 @@ def normalize_pair(
     """
     q = normalize(query)
     g = q if gallery is query else normalize(gallery)
-    if q.shape[1] != g.shape[1]:
-        raise UserError(
-            f"query features have {q.shape[1]} dimensions, gallery features {g.shape[1]}; extract both with one model"
-        )
+    _check_widths(q, g)
     return q, g
+
+
+def _check_widths(query: NDArray[np.floating], gallery: NDArray[np.floating]) -> None:
+    if query.shape[1] != gallery.shape[1]:
+        raise UserError(
+            f"query features have {query.shape[1]} dimensions, gallery features {gallery.shape[1]}; "
+            "extract both with one model"
+        )
 
 
 class CosineDistance(LazyMatrix):
@@ -47,7 +59,7 @@ class CosineDistance(LazyMatrix):
 
     Args:
         query: (Q, D) features.
-        gallery: (G, D) features.
+        gallery: (G, D) features. They are not copied: millions of them may be searched for one query.
         dtype: of the product. float32 is faster; with float64 near-ties keep their order.
 
     Raises:
@@ -57,16 +69,26 @@ class CosineDistance(LazyMatrix):
     def __init__(
         self, query: NDArray[np.floating], gallery: NDArray[np.floating], dtype: type[np.floating] = np.float32
     ) -> None:
-        q, g = normalize_pair(query, gallery)
-        same = g is q  # all items against all: hold them once
-        q = q.astype(dtype, copy=False)
-        g = q if same else g.astype(dtype, copy=False)
+        q = normalize(query).astype(dtype, copy=False)
+        if gallery is query:  # all items against all: hold them once
+            g, lengths = q, None
+        else:
+            g = np.asarray(gallery, dtype=np.float32)
+            lengths = _lengths(g).astype(dtype)
+            g = g.astype(dtype, copy=False)
+        _check_widths(q, g)
 
         def rows(which: slice) -> NDArray[np.floating]:
             product = q[which] @ g.T
+            if lengths is not None:
+                product /= lengths
             return np.subtract(1, product, out=product)
 
-        super().__init__((len(q), len(g)), rows, lambda i, j: 1 - np.einsum("nd,nd->n", q[i], g[j]))
+        def pairs(i: NDArray[np.integer], j: NDArray[np.integer]) -> NDArray[np.floating]:
+            product = np.einsum("nd,nd->n", q[i], g[j])
+            return 1 - (product if lengths is None else product / lengths[j])
+
+        super().__init__((len(q), len(g)), rows, pairs)
 
 
 def cosine_distance(query: NDArray[np.floating], gallery: NDArray[np.floating]) -> NDArray[np.float32]:
