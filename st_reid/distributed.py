@@ -28,7 +28,7 @@ from st_reid.stopping import Interrupted
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # one process may rank for long while the others wait; those that die are noticed anyway
-MEETING = timedelta(minutes=10)  # one that dies before they have met is not noticed: nobody is connected to it yet
+MEETING = timedelta(minutes=10)  # who dies before they have met is not noticed: nobody is connected to him yet
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,13 @@ class World:
         dist.all_gather(every, padded)
         return torch.stack(every, dim=1).flatten(0, 1)[:count].cpu().numpy()
 
-    def share_buffers(self, model: nn.Module) -> None:
-        """Give every process the first one's running statistics."""
+    def share_first(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the first one's values of these tensors, in place."""
         if self.size > 1:
-            for buffer in model.buffers():
-                dist.broadcast(buffer, 0)
+            for tensor in tensors:
+                values = tensor.contiguous()
+                dist.broadcast(values, 0)
+                tensor.copy_(values)
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """Return ``model`` as one whose gradients are the means over the processes."""
@@ -144,14 +146,40 @@ class World:
 
 
 ALONE = World()
-_lifeline: Lifeline | None = None  # of this process, like torch's process group
+
+# Of this process, as torch's group is: where it has met the others, in which run with them it is, who watches them.
+_store: dist.Store | None = None
+_runs = 0
+_lifeline: Lifeline | None = None
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Do the body, in which the processes meet, and part: an error in one of them ends them all."""
+    global _lifeline
+    try:
+        yield
+        if _lifeline is not None:
+            dist.barrier()  # nobody takes apart what another one still needs
+            _lifeline.say_goodbye()
+            dist.destroy_process_group()
+    except BaseException as error:
+        if _lifeline is not None:  # if all have agreed to stop, the first one may still be writing
+            (_lifeline.say_goodbye if isinstance(error, Interrupted) and error.agreed else _lifeline.cut)()
+        raise
+    finally:
+        _lifeline = None
 
 
 def _meet(size: int, backend: str) -> None:
-    global _lifeline
+    """Meet the others; in a later run of the same processes where they have met before, under names of its own."""
+    global _store, _runs, _lifeline
     try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=MEETING))
-        _lifeline = Lifeline(store, rank, size, os.environ["MASTER_ADDR"])
+        if _store is None:
+            _store = next(dist.rendezvous("env://", timeout=MEETING))[0]
+        _runs += 1
+        rank, store = int(os.environ["RANK"]), dist.PrefixStore(f"st_reid/{_runs}", _store)
+        _lifeline = Lifeline(store, rank, size, os.environ["MASTER_ADDR"], MEETING)
     except (dist.DistError, OSError, ValueError) as error:
         where = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         raise UserError(
@@ -159,28 +187,6 @@ def _meet(size: int, backend: str) -> None:
             f"start all of them within {MEETING.total_seconds():g} s, as torchrun does"
         ) from None
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
-
-
-@contextmanager
-def together() -> Iterator[None]:
-    """Do the body, in which the processes meet, and part: an error in one of them ends them all."""
-    try:
-        yield
-    except Interrupted:  # all of them were, and the first one may still be writing
-        _say_goodbye()
-        raise
-    except BaseException:
-        if _lifeline is not None:
-            _lifeline.cut()
-        raise
-    _say_goodbye()
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def _say_goodbye() -> None:
-    if _lifeline is not None:
-        _lifeline.say_goodbye()
 
 
 class _Gather(Function):

@@ -201,7 +201,7 @@ def extract_features(
     Raises:
         UserError: no tracklets, or an image that cannot be read.
     """
-    compute.world.share_buffers(model)
+    compute.world.share_first(model.buffers())
     world = compute.world if len(tracklets) >= compute.world.size else ALONE
     features = list(iterate_features(model, tracklets, reader, compute, description, world))
     if not features:

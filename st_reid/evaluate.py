@@ -17,11 +17,7 @@ logger = logging.getLogger(__name__)
 
 def main(argv: list[str]) -> None:
     """Parse and run the command."""
-    config = cli.parse(EvaluateConfig, argv, NAME)
-    from st_reid.distributed import together
-
-    with together():
-        evaluate(config)
+    evaluate(cli.parse(EvaluateConfig, argv, NAME))
 
 
 def evaluate(config: EvaluateConfig) -> Path:
@@ -32,6 +28,13 @@ def evaluate(config: EvaluateConfig) -> Path:
     Raises:
         UserError: weights or a dataset that cannot be read or do not fit, or a folder in the way.
     """
+    from st_reid.distributed import together
+
+    with together():
+        return _evaluate(config)
+
+
+def _evaluate(config: EvaluateConfig) -> Path:
     from st_reid import report
     from st_reid.compute import Compute
     from st_reid.data.datasets import read_dataset

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
-    """Ctrl-C or SIGTERM ended the run; its exit status is 128 plus the signal's number, as the shell has it."""
+    """Ctrl-C or SIGTERM ended the run; its exit status is 128 plus the signal's number, as the shell has it.
 
-    def __init__(self, signum: int, hint: str) -> None:
+    Args:
+        signum: which it was.
+        hint: what to do about it, for the message.
+        agreed: whether all processes of the run stop at this place, and nothing is lost.
+    """
+
+    def __init__(self, signum: int, hint: str, agreed: bool = False) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}; {hint}")
         self.status = 128 + signum
+        self.agreed = agreed
 
 
 class StopRequest:
-    """Holds Ctrl-C and SIGTERM back while a step is taken: :attr:`signum` says which came, ``None`` for none.
+    """Holds Ctrl-C and SIGTERM back where it would hurt: :attr:`signum` says which came, ``None`` for none.
 
-    Outside of :attr:`holding`, and the second time, they raise :class:`Interrupted` at once.
+    Elsewhere they raise :class:`Interrupted` at once, and so does a second Ctrl-C some seconds after the first. What
+    follows sooner is the same request: from the terminal and from `torchrun`, to the process and to its group.
 
     As a context it takes the two signals over, and gives them back at its end. In a thread it does nothing.
 
@@ -28,11 +39,13 @@ class StopRequest:
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SAME = 3  # seconds
 
     def __init__(self, hint: str) -> None:
         self.hint = hint
         self.signum: int | None = None
-        self.holding = False
+        self._holding = False
+        self._came = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -46,7 +59,22 @@ class StopRequest:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
+    @contextmanager
+    def held(self, holding: bool = True) -> Iterator[None]:
+        """Hold the signals back in the body, or, within such a body, do not."""
+        before, self._holding = self._holding, holding
+        try:
+            yield
+        finally:
+            self._holding = before
+
+    def agreed(self) -> Interrupted:
+        """Return what to raise where all processes have agreed to stop; which signal it was, one of them knows."""
+        return Interrupted(self.signum or signal.SIGTERM, self.hint, agreed=True)
+
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if not self.holding or self.signum is not None:
+        impatient = signum == signal.SIGINT and time.monotonic() - self._came > self.SAME
+        if not self._holding or (self.signum is not None and impatient):
             raise Interrupted(signum, self.hint)
-        self.signum = signum
+        if self.signum is None:
+            self.signum, self._came = signum, time.monotonic()

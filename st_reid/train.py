@@ -14,11 +14,9 @@ NAME = "python -m st_reid.train"
 def main(argv: list[str]) -> None:
     """Parse and run the command."""
     config = parse(argv)
-    from st_reid.distributed import together  # after parsing: torch takes seconds to import
-    from st_reid.training import train
+    from st_reid.training import train  # after parsing: torch takes seconds to import
 
-    with together():
-        train(config)
+    train(config)
 
 
 def parse(argv: list[str]) -> TrainConfig:

@@ -25,6 +25,7 @@ from st_reid.data.loader import ClipDataset, train_loader
 from st_reid.data.sampling import derived_rng
 from st_reid.data.tracklet import Dataset, Tracklet, person_labels
 from st_reid.data.transforms import TrainTransform
+from st_reid.distributed import together
 from st_reid.engine import ClipReader, Totals, extract_features, train_one_epoch
 from st_reid.errors import UserError
 from st_reid.evaluation import Retrieval, evaluate_model, prepare
@@ -35,7 +36,7 @@ from st_reid.optim import make_optimizer, make_scheduler
 from st_reid.registry import check_model, create_model
 from st_reid.retrieval import RankingResult
 from st_reid.run_folder import BEST, Checkpoints, read_resumed, run_folder
-from st_reid.stopping import Interrupted, StopRequest
+from st_reid.stopping import StopRequest
 
 VALIDATION_KEY = 4  # of the random numbers that choose the validation identities
 
@@ -51,10 +52,11 @@ def train(config: TrainConfig) -> Path:
     Raises:
         UserError: a setting, a dataset, weights or a folder that will not do.
     """
-    run = Run(config)
-    with run.stop:
-        run.fit()
-        return run.finish()
+    with together():
+        run = Run(config)
+        with run.stop:
+            run.fit()
+            return run.finish()
 
 
 class Run:
@@ -127,9 +129,9 @@ class Run:
         if self.world.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
             report.write_config(self.config, self.folder)
-        self._save()  # a run that fails in its first epoch can be resumed too
-        self._write_metrics()
-        with self._board(purge_step=self.epoch + 1) as board:
+        with self.stop.held(), self._board(purge_step=self.epoch + 1) as board:
+            self._save()  # a run that fails in its first epoch can be resumed too
+            self._write_metrics()
             while self.epoch < self.config.epochs and not self._out_of_patience():
                 row = self._train_epoch()
                 self.metrics.append(row)
@@ -137,13 +139,16 @@ class Run:
                 self._log_epoch(row, board)
                 self._choose_best(row)
                 self._save()
+                if self._asked_to_stop():
+                    raise self.stop.agreed()
         if self.world.writes and not self.best:
             self.checkpoints.save_best(self._checkpoint())
 
     def finish(self) -> Path:
         """Evaluate the best checkpoint, write the report and the pictures, and return the run's folder."""
-        self.world.barrier()  # the first process has written it
-        self.learner.to_evaluate.load_state_dict(load_checkpoint(self.checkpoints.folder / BEST)["state_dict"])
+        if self.world.writes:
+            self.learner.to_evaluate.load_state_dict(load_checkpoint(self.checkpoints.folder / BEST)["state_dict"])
+        self.world.share_first(self.learner.to_evaluate.state_dict().values())
         start = time.perf_counter()
         evaluation = evaluate_model(
             self.learner.to_evaluate,
@@ -237,7 +242,6 @@ class Run:
     def _train_epoch(self) -> dict[str, Any]:
         number = self.epoch + 1
         self.loader.batch_sampler.set_epoch(number, start=self.totals.batches)  # type: ignore[union-attr]
-        self.stop.holding = True
         train_one_epoch(
             self.learner,
             self.loader,
@@ -247,7 +251,6 @@ class Run:
             after_step=self._after_step,
             description=f"epoch {number}/{self.config.epochs}",
         )
-        self.stop.holding = False
         row = {
             "epoch": number,
             **self.totals.row(),
@@ -257,22 +260,29 @@ class Run:
         due = number % self.config.validate_every == 0 or number == self.config.epochs
         if self.validation is not None and due:
             self._save()  # what is interrupted while it validates has not trained in vain
-            result = self._rank(self.validation, "validation")
+            if self._asked_to_stop():
+                raise self.stop.agreed()
+            with self.stop.held(False):
+                result = self._rank(self.validation, "validation")
             row |= {"val_rank1": float(result.cmc[0]), "val_mAP": result.mAP}
         self.epoch, self.totals = number, Totals()
         return row
 
     def _after_step(self) -> None:
-        (stop,) = self.world.any(self.stop.signum is not None)
+        asked = self._asked_to_stop()
         every = self.config.checkpoint.every_steps
-        if stop or (every is not None and (self.totals.steps + self.totals.skipped) % every == 0):
+        if asked or (every is not None and (self.totals.steps + self.totals.skipped) % every == 0):
             self._save()
-        if stop:
-            raise Interrupted(self.stop.signum or self.stop.SIGNALS[-1], self.stop.hint)
+        if asked:
+            raise self.stop.agreed()
+
+    def _asked_to_stop(self) -> bool:
+        return self.world.any(self.stop.signum is not None)[0]
 
     def _choose_best(self, row: dict[str, Any]) -> None:
-        if "val_mAP" not in row or row["val_mAP"] <= self.best.get("val_mAP", -1):
+        if "val_mAP" not in row or row["val_mAP"] < self.best.get("val_mAP", -1):
             return
+        # Of equals the later: few validation identities are soon all found, while it goes on to learn.
         self.best = {"epoch": self.epoch, "val_mAP": row["val_mAP"], "val_rank1": row["val_rank1"]}
         if self.world.writes:
             self.checkpoints.save_best(self._checkpoint())
@@ -280,8 +290,8 @@ class Run:
     def _out_of_patience(self) -> bool:
         if self.config.patience is None or not self.best:
             return False
-        since = [row["epoch"] for row in self.metrics if "val_mAP" in row and row["epoch"] > self.best["epoch"]]
-        return len(since) >= self.config.patience
+        values = [row["val_mAP"] for row in self.metrics if "val_mAP" in row]
+        return len(values) - 1 - values.index(self.best["val_mAP"]) >= self.config.patience
 
     def _save(self) -> None:
         if self.world.writes:

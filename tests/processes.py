@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -105,6 +106,10 @@ def _die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _before(owner, name, count, fault):
     """Make the ``count``-th call of ``owner.name``, from 1, meet the fault first."""
     original, calls = getattr(owner, name), iter(range(1, 1_000_000))
@@ -146,6 +151,12 @@ FAULTS = {
         )
         for name in ("SIGTERM", "SIGINT")
     },
+    "SIGTERM to its group": lambda count: (
+        os.setpgid(0, 0),
+        _before(learner.Learner, "_update", count, lambda *_: subprocess.run(["kill", "--", f"-{os.getpid()}"])),
+    ),
+    "SIGTERM twice": lambda count: _before(learner.Learner, "_update", count, lambda *_: [_terminate(), _terminate()]),
+    "SIGTERM while saving": lambda count: _before(torch, "save", count, lambda *_: _terminate()),
     "full disk": lambda count: _before(run_folder, "save_checkpoint", count, _full_disk),
     "not a number": _not_a_number,
 }

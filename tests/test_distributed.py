@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 
@@ -208,6 +211,43 @@ def test_a_process_that_waits_for_good_ends_too(how, expected, tmp_path):
     assert codes == expected, logs
     for log in logs[:2]:
         assert ("another process of this run ended" in log) == (how != "done")
+
+
+def _several_runs():
+    for number in range(3):
+        with distributed.together():
+            world = World.join(torch.device("cpu"))
+            assert world.mean({"x": float(number + world.rank)}) == {"x": number + 0.5}
+
+
+def test_several_runs_in_the_same_processes(tmp_path):
+    codes, logs = finish(start_several(_several_runs, log=tmp_path / "log"), tmp_path / "log")
+    assert codes == [0, 0], logs
+
+
+class _Store(dict):
+    set, get = dict.__setitem__, lambda self, key: self[key].encode()
+
+
+def test_strangers_at_the_door_are_sent_away(monkeypatch):
+    monkeypatch.setattr(lifeline.atexit, "register", lambda _: None)
+    store, lines = _Store(), {}
+    first = threading.Thread(
+        target=lambda: lines.update(first=lifeline.Lifeline(store, 0, 2, "", timedelta(minutes=1)))
+    )
+    first.start()
+    while lifeline.KEY not in store:
+        time.sleep(0.01)
+    address = "127.0.0.1", int(store[lifeline.KEY].split()[0])
+    with socket.create_connection(address) as rude:
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+    with socket.create_connection(address) as liar, socket.create_connection(address):  # the second says nothing
+        liar.sendall(b"0" * lifeline.TOKEN_BYTES)
+        lines["second"] = lifeline.Lifeline(store, 1, 2, "127.0.0.1", timedelta(minutes=1))
+        first.join(20)
+    assert lines.keys() == {"first", "second"}
+    for line in lines.values():
+        line.say_goodbye()
 
 
 def _meet():

@@ -113,6 +113,23 @@ def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(signum, dataset
     assert_same(stopped, undisturbed)
 
 
+@pytest.mark.parametrize(
+    ("fault", "workers", "done"),
+    [
+        ("SIGTERM to its group", 2, 5),  # Slurm, systemd: the workers get it too
+        ("SIGTERM twice", 0, 5),  # Slurm signals torchrun and its processes, and torchrun signals them again
+        ("SIGTERM while saving", 0, 3),  # the end of the first epoch
+    ],
+)
+def test_no_way_of_asking_costs_a_step(fault, workers, done, dataset_folder, undisturbed, tmp_path):
+    stopped, log = tmp_path / "run", tmp_path / "log"
+    argv = arguments(dataset_folder, stopped, **{"checkpoint.every_steps": "null", "data.workers": workers})
+    assert run(train_command, argv, fault, 2 if "saving" in fault else 5, log=log) == 128 + signal.SIGTERM
+    assert steps_done(stopped) == done
+    assert run(train_command, ["--resume", stopped], log=log) == 0, log.read_text()
+    assert_same(stopped, undisturbed)
+
+
 def test_a_full_disk_costs_one_checkpoint(dataset_folder, undisturbed, tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
     assert run(train_command, arguments(dataset_folder, folder), "full disk", 5, log=log) == 2

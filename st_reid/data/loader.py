@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -248,8 +250,18 @@ def _loader(dataset: Dataset, workers: int, device: str | torch.device, seed: in
     )
 
 
+def _end_for_parent() -> None:
+    """End on SIGTERM of the main process only: a scheduler's goes to all, and that one may need clips to end well."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
 def _init_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends its workers
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_for_parent, daemon=True).start()
     # Workers are the parallelism; threads of theirs would fight over the cores.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
