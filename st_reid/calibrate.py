@@ -9,7 +9,7 @@ from typing import Any
 
 from st_reid import cli
 from st_reid.errors import UserError
-from st_reid.files import folder_written_whole
+from st_reid.files import check_output, folder_written_whole
 
 NAME = "python -m st_reid.calibrate"
 logger = logging.getLogger(__name__)
@@ -59,9 +59,9 @@ def calibrate(config: CalibrateConfig) -> Path:
             raise UserError(f"{name} is {getattr(config, name)}; expected a share, between 0 and 1")
     if output.exists():
         raise UserError(f"{output} exists; pass another --output")
-    report.check_output(output)
+    check_output(output)
     features = FeatureSet.load(config.features)
-    pairs = label_pairs(features, across=config.across)
+    pairs = label_pairs(features, config.across)
     same = pairs.threshold(config.far)
     if same is None:
         raise UserError(

@@ -95,6 +95,8 @@ class Calibration:
             raise UserError(f"no calibration {path}; make it with python -m st_reid.calibrate") from None
         except (ValueError, TypeError) as error:
             raise UserError(f"{path} is no calibration ({error}); make it with python -m st_reid.calibrate") from error
+        if not isinstance(calibration.about, dict):
+            raise UserError(f"{path} is no calibration (about is {calibration.about!r}); make it again")
         if calibration.about.get("fingerprint") != features.fingerprint:
             raise UserError(
                 f"{path} is of the model {calibration.about.get('fingerprint')}, the features are of "
@@ -103,28 +105,23 @@ class Calibration:
         return calibration
 
 
-def label_pairs(features: FeatureSet, which: NDArray[np.int64] | None = None, across: bool = False) -> Pairs:
+def label_pairs(features: FeatureSet, across: bool = False) -> Pairs:
     """Return the similarities of all pairs of tracklets whose persons are known.
 
     Args:
         features: of labelled tracklets; those without a person are left out.
-        which: indices of tracklets instead of all, each as often as it stands there: a bootstrap sample. A tracklet
-            makes no pair with itself.
         across: only pairs of two cameras.
 
     Raises:
         UserError: no pair of one person, or none of two.
     """
-    known = np.flatnonzero(features.person != "")
-    index = known if which is None else which[np.isin(which, known)]
-    person = number(features.person)[0][index]
-    camera = number(features.camera)[0][index]
-    distances = CosineDistance(features.features[index], features.features[index])
+    features = features.take(features.person != "")
+    person, camera = (number(column)[0] for column in (features.person, features.camera))
+    distances = CosineDistance(features.features, features.features)
     same, different = [np.zeros(0)], [np.zeros(0)]
     for rows in row_blocks(distances.shape):
         similarity = 1 - distances[rows]
-        later = np.arange(len(index)) > np.arange(rows.start, rows.stop)[:, None]  # each pair once
-        counted = later & (index[rows, None] != index)
+        counted = np.arange(len(person)) > np.arange(rows.start, rows.stop)[:, None]  # each pair once
         if across:
             counted &= camera[rows, None] != camera
         match = person[rows, None] == person
@@ -133,8 +130,8 @@ def label_pairs(features: FeatureSet, which: NDArray[np.int64] | None = None, ac
     pairs = Pairs(*(np.sort(np.concatenate(part)).astype(np.float64) for part in (same, different)))
     if not len(pairs.same) or not len(pairs.different):
         raise UserError(
-            f"{len(pairs.same)} pairs of one person and {len(pairs.different)} of two among {len(known)} labelled "
-            f"tracklets{' of two cameras' if across else ''}; expected some of each"
+            f"{len(pairs.same)} pairs of one person and {len(pairs.different)} of two among {len(features)} tracklets "
+            f"whose person is known{', of two cameras each' if across else ''}; name more persons, to have some of each"
         )
     return pairs
 
@@ -145,22 +142,60 @@ def bootstrap_threshold(
     """Return the 95 % interval of the threshold for a false-accept rate, over persons drawn with replacement.
 
     Persons are drawn, not pairs: the pairs of one person are alike. ``None`` where the samples have too few pairs.
+
+    Who is drawn k times stands there k times: a pair of two counts as often as the product of theirs. So the pairs
+    are sorted once, and only the most similar ones are looked at again.
     """
-    persons = np.unique(features.person[features.person != ""])
-    members = {p: np.flatnonzero(features.person == p) for p in persons}
+    features = features.take(features.person != "")
+    person, camera = (number(column)[0] for column in (features.person, features.camera))
+    persons = int(person.max(initial=-1)) + 1
+    table = np.zeros((persons, int(camera.max(initial=-1)) + 1))
+    np.add.at(table, (person, camera), 1)
+    similarity, one, other = _most_similar(features, person, camera, across, rate)
     rng = np.random.default_rng(seed)
     thresholds = []
     for _ in range(samples):
-        drawn = np.concatenate([members[p] for p in rng.choice(persons, len(persons))])
-        try:
-            thresholds.append(label_pairs(features, drawn, across).threshold(rate))
-        except UserError:  # a sample of one person
-            continue
-    found = [t for t in thresholds if t is not None]
-    if len(found) < len(thresholds) / 2 or not found:
+        drawn = np.bincount(rng.choice(persons, persons), minlength=persons)
+        pairs = _pairs_of_two(drawn[:, None] * table, across)
+        allowed = int(rate * pairs)
+        if pairs and allowed:
+            reached = int(np.searchsorted(np.cumsum(drawn[one] * drawn[other]), allowed + 1))
+            # Kept are twenty times as many as a sample needs on average; should they run out, the lowest is the answer.
+            thresholds.append(np.nextafter(similarity[min(reached, len(similarity) - 1)], np.inf))
+    if len(thresholds) < samples / 2 or not thresholds:
         return None
-    low, high = np.percentile(found, [2.5, 97.5])
+    low, high = np.percentile(thresholds, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _pairs_of_two(table: NDArray[np.float64], across: bool) -> int:
+    """Return how many pairs of two persons, and of two cameras, there are among tracklets (persons, cameras)."""
+    twice = table.sum() ** 2 - (table.sum(axis=1) ** 2).sum()
+    if across:
+        twice += (table**2).sum() - (table.sum(axis=0) ** 2).sum()
+    return round(twice / 2)
+
+
+def _most_similar(
+    features: FeatureSet, person: NDArray[np.int64], camera: NDArray[np.int64], across: bool, rate: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return similarities of pairs of two persons, highest first, and the persons: enough of them for samples."""
+    found = []
+    distances = CosineDistance(features.features, features.features)
+    different = label_pairs(features, across).different
+    kept = min(len(different), max(10_000, int(20 * rate * len(different))))
+    least = different[-kept]
+    for rows in row_blocks(distances.shape):
+        similarity = (1 - distances[rows]).astype(np.float64)
+        counted = (similarity >= least) & (person[rows, None] != person)
+        counted &= np.arange(len(person)) > np.arange(rows.start, rows.stop)[:, None]  # each pair once
+        if across:
+            counted &= camera[rows, None] != camera
+        i, j = np.nonzero(counted)
+        found.append((similarity[i, j], person[rows][i], person[j]))
+    similarity, one, other = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.argsort(-similarity, kind="stable")
+    return similarity[order], one[order], other[order]
 
 
 @dataclass(frozen=True)
@@ -183,11 +218,14 @@ class OpenSet:
 
 
 def open_set(features: FeatureSet, threshold: float, across: bool = False) -> OpenSet:
-    """Search for every labelled tracklet among all others, with its person's other tracklets there and without them.
+    """Search for every labelled tracklet among the others, with its person's other tracklets there and without them.
+
+    Tracklets without a label are left out: they may be anybody's.
 
     Raises:
         UserError: no labelled tracklet has another one of its person.
     """
+    features = features.take(features.person != "")
     distances = CosineDistance(features.features, features.features)
     person, camera = (number(c)[0] for c in (features.person, features.camera))
     found = missed = wrong = alarms = queries = 0
@@ -200,7 +238,7 @@ def open_set(features: FeatureSet, threshold: float, across: bool = False) -> Op
         match = person[rows, None] == person
         own = np.where(match, similarity, -np.inf).max(axis=1)
         others = np.where(match, -np.inf, similarity).max(axis=1)
-        asked = (features.person[rows] != "") & np.isfinite(own)
+        asked = np.isfinite(own)
         hit, other = own[asked], others[asked]
         queries += int(asked.sum())
         found += int(((hit > other) & (hit >= threshold)).sum())

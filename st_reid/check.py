@@ -16,7 +16,7 @@ import numpy as np
 from st_reid import cli
 from st_reid.config import EvalConfig
 from st_reid.errors import UserError
-from st_reid.files import folder_written_whole
+from st_reid.files import check_output, folder_written_whole
 
 if TYPE_CHECKING:
     from st_reid.data.tracklet import Dataset, Tracklet
@@ -59,12 +59,14 @@ class Images:
 
     Attributes:
         unreadable: path and reason.
+        broken: names of the tracklets that have such.
         tiny: path and size.
         jumps: tracklet and frame at which the box changed its size at once.
         sizes: (frames, 2) heights and widths of those that can be read.
     """
 
     unreadable: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
     tiny: list[str] = field(default_factory=list)
     jumps: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
@@ -93,7 +95,7 @@ def check(config: CheckConfig) -> Path:
     output = Path(config.output or f"runs/check-{sources}")
     if output.exists():
         raise UserError(f"{output} exists; pass another --output")
-    report.check_output(output)
+    check_output(output)
     dataset = read_dataset(sources, config.root, config.options)
     everything = list({t.name: t for split in SPLITS for t in getattr(dataset, split)}.values())
     if not everything:
@@ -161,6 +163,7 @@ def look_at(tracklets: Sequence[Tracklet], tiny: int) -> Images:
             for number, (path, size) in enumerate(zip(tracklet.paths, sizes, strict=True), 1):
                 if isinstance(size, str):
                     images.unreadable.append(size)
+                    images.broken.add(tracklet.name)
                     continue
                 images.sizes.append(size)
                 if min(size) < tiny:
@@ -246,8 +249,7 @@ def _draw(dataset: Dataset, tracklets: Sequence[Tracklet], images: Images, folde
     from st_reid import plots
 
     plots.dataset_overview({s: getattr(dataset, s) for s in SPLITS}, images.sizes, folder / "check.png")
-    broken = {line.partition(":")[0] for line in images.unreadable}
-    whole = [t for t in tracklets if not broken & {str(path) for path in t.paths}]
+    whole = [t for t in tracklets if t.name not in images.broken]
     jumped = {line.partition(", frame")[0] for line in images.jumps}
     order = sorted(whole, key=lambda t: (t.name not in jumped, t.person, t.camera))
     chosen = [order[i] for i in plots.steps(len(order), 40)] if len(order) > 40 else order

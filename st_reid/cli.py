@@ -121,7 +121,7 @@ def _tidy(argv: list[str], config_class: Any) -> list[str]:
     The last part of a dotted name is enough where only one setting ends in it: ``--lr`` for ``--optim.lr``.
     """
     settings = dict(_settings(config_class))
-    argv = _join_lists(argv, {name for name, kind in settings.items() if list in _kinds(kind)})
+    argv = _join_lists(argv, {name: _text_in_list(kind) for name, kind in settings.items() if list in _kinds(kind)})
     flags = {f"--{name}" for name, kind in settings.items() if kind is bool}
     ends = Counter(name.rpartition(".")[2] for name in settings)
     full = {f"--{end}": f"--{name}" for name in settings if ends[end := name.rpartition(".")[2]] == 1}
@@ -140,8 +140,11 @@ def _tidy(argv: list[str], config_class: Any) -> list[str]:
     return first + rest
 
 
-def _join_lists(argv: list[str], lists: set[str]) -> list[str]:
-    """Write ``--video a b`` as ``--video=["a", "b"]``, which is how a list is parsed; numbers stay numbers."""
+def _join_lists(argv: list[str], lists: dict[str, bool]) -> list[str]:
+    """Write ``--video a b`` as ``--video=["a", "b"]``, which is how a list is parsed; numbers are numbers but in texts.
+
+    ``lists`` has the settings that are lists, and whether of texts: a camera may be called 1, and a tracklet 0012.
+    """
     joined: list[str] = []
     values: list[str] | None = None
     for argument in [*argv, "--"]:
@@ -149,12 +152,22 @@ def _join_lists(argv: list[str], lists: set[str]) -> list[str]:
             values.append(argument)
             continue
         if values and not (len(values) == 1 and values[0].startswith("[")):
-            joined[-1] += "=" + json.dumps([yaml.safe_load(v) if _is_number(v) else v for v in values])
+            texts = lists[_setting_of(joined[-1])]
+            joined[-1] += "=" + json.dumps([v if texts or not _is_number(v) else yaml.safe_load(v) for v in values])
         elif values:
             joined[-1] += "=" + values[0]
         joined.append(argument)
-        values = [] if argument[2:].replace("-", "_") in lists else None
+        values = [] if _setting_of(argument) in lists else None
     return joined[:-1]
+
+
+def _setting_of(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _text_in_list(kind: Any) -> bool:
+    kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
+    return any(get_origin(k) is list and get_args(k) == (str,) for k in kinds)
 
 
 def _is_number(text: str) -> bool:

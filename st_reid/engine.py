@@ -21,7 +21,7 @@ from st_reid.data.loader import TrackletClips, TrainItem, eval_loader
 from st_reid.data.sampling import derived_rng
 from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import TestTransform, to_float
-from st_reid.distributed import ALONE, World
+from st_reid.distributed import ALONE
 from st_reid.errors import UserError
 from st_reid.learner import Learner, NotFinite
 
@@ -170,22 +170,28 @@ class ClipReader:
     eval: EvalConfig
 
     def loader(
-        self, tracklets: Sequence[Tracklet], uses_time: bool, device: torch.device, world: World = ALONE
+        self,
+        tracklets: Sequence[Tracklet],
+        uses_time: bool,
+        device: torch.device,
+        which: Sequence[int] | None = None,
     ) -> DataLoader:
-        """Return a loader of all clips of those ``tracklets`` that are this process's, in order.
+        """Return a loader of all clips of ``tracklets``, or of ``which`` of them, by their indices, in order.
 
-        For a model that does not use time, ``all`` makes clips of one frame: then nothing is padded, and the mean over
-        clips is the exact mean over frames.
+        A part of them has the clips that it has in the whole, from samplers that draw too. For a model that does not
+        use time, ``all`` makes clips of one frame: then nothing is padded, and the mean over clips is the exact mean
+        over frames.
         """
+        which = range(len(tracklets)) if which is None else which
         single = self.eval.sampler == "all" and not uses_time
         clips = TrackletClips(
-            world.share(tracklets),
+            [tracklets[i] for i in which],
             sampler=self.eval.sampler,
             seq_len=1 if single else self.seq_len,
             transform=TestTransform(self.height, self.width, self.read.interpolation or "bilinear"),
             seed=self.seed,
             on_bad_image=self.read.on_bad_image,
-            numbers=world.share(range(len(tracklets))),
+            numbers=which,
         )
         batch = self.eval.batch * (self.seq_len if single else 1)
         return eval_loader(clips, batch_size=batch, workers=self.read.workers, device=device)
@@ -203,7 +209,8 @@ def extract_features(
     """
     compute.world.share_first(model.buffers())
     world = compute.world if len(tracklets) >= compute.world.size else ALONE
-    features = list(iterate_features(model, tracklets, reader, compute, description, world))
+    share = world.share(range(len(tracklets)))
+    features = list(iterate_features(model, tracklets, reader, compute, description, share))
     if not features:
         raise UserError("no tracklets to extract features of")
     return world.unite(np.stack(features), len(tracklets))
@@ -215,15 +222,15 @@ def iterate_features(
     reader: ClipReader,
     compute: Compute,
     description: str = "features",
-    world: World = ALONE,
+    which: Sequence[int] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the feature (D,) of each of the ``tracklets`` that are this process's, in order, as soon as it is done."""
+    """Yield the feature (D,) of each of ``tracklets``, or of ``which`` of them, in order, as soon as it is done."""
     if isinstance(model, nn.Module):
         model.eval()
-    loader = reader.loader(tracklets, getattr(model, "uses_time", True), compute.device, world)
+    loader = reader.loader(tracklets, getattr(model, "uses_time", True), compute.device, which)
 
     def features() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        with world.progress(description, total=len(loader)) as progress:
+        with compute.world.progress(description, total=len(loader)) as progress:
             for clips, owners, weights in loader:
                 yield features_of_clips(model, clips, compute), owners, weights
                 progress.update()

@@ -9,7 +9,7 @@ from pathlib import Path
 from st_reid import cli
 from st_reid.config import EvaluateConfig, check_ranges
 from st_reid.errors import UserError
-from st_reid.files import folder_written_whole
+from st_reid.files import check_output, folder_written_whole
 
 NAME = "python -m st_reid.evaluate"
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def _evaluate(config: EvaluateConfig) -> Path:
     output = Path(config.output or f"runs/evaluate-{loaded.arch}-{config.sources}")
     if output.exists():
         raise UserError(f"{output} exists; pass another --output")
-    report.check_output(output)
+    check_output(output)
     with compute.world.first_of_node():
         dataset = read_dataset(config.sources, config.root, config.data.options)
     retrieval = Retrieval.of(dataset.query, dataset.gallery, config.eval)

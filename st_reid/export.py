@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from st_reid import cli
 from st_reid.config import LEAST, EvalConfig, ReadConfig
 from st_reid.errors import UserError, first_line
-from st_reid.files import written_whole
+from st_reid.files import check_output, written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -246,8 +246,6 @@ def export(config: ExportConfig) -> Agreement:
 
 def _check(config: ExportConfig, output: Path) -> None:
     """Find out what can be wrong before the minutes that an export takes."""
-    from st_reid.report import check_output
-
     if output.suffix not in SUFFIXES:
         raise UserError(f"output {output} has no known suffix; expected a name that ends in {' or '.join(SUFFIXES)}")
     least = {name: LEAST[name] for name in ("height", "width", "seq_len", "seed", "data.workers")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from st_reid import cli
 from st_reid.config import ComputeConfig, EvalConfig, Precision, ReadConfig
 from st_reid.errors import UserError
+from st_reid.stopping import StopRequest
 
 if TYPE_CHECKING:
     from st_reid.compute import Compute
@@ -127,8 +129,8 @@ def extract(config: ExtractConfig) -> FeatureSet:
     from st_reid.compute import Compute
     from st_reid.data.clips import SAMPLERS
     from st_reid.features import check_path, digest_of
+    from st_reid.files import check_output
     from st_reid.loading import load_for_evaluation
-    from st_reid.report import check_output
 
     output = Path(config.output)
     check_path(output)
@@ -137,6 +139,8 @@ def extract(config: ExtractConfig) -> FeatureSet:
         raise UserError(f"{output} exists; pass another --output, or remove it")
     if config.batch < 1:
         raise UserError(f"batch is {config.batch}; expected at least 1")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("extract works in one process; start it without torchrun, one for each camera or day")
     SAMPLERS.get(config.sampler)
     videos = _videos(config)
     compute = Compute.choose(config.device, config.precision, config.compute)
@@ -149,10 +153,10 @@ def extract(config: ExtractConfig) -> FeatureSet:
     )
     if videos:
         _check_video_options(config)
-        source: Any = [(str(v.path), str(v.tracks), v.camera, v.start_time) for v in videos]
+        source: Any = [(*_stamp(v.path), *_stamp(v.tracks), v.camera, v.start_time) for v in videos]
     else:
         tracklets = _tracklets(config)
-        source = [(t.name, t.camera, len(t)) for t in tracklets]
+        source = [(t.name, t.person, t.camera, t.time, [str(path) for path in t.paths]) for t in tracklets]
 
     parts = Parts(output, {**about, "thumbnails": config.thumbnails, "source": digest_of(source)})
     done = parts.names()
@@ -160,9 +164,10 @@ def extract(config: ExtractConfig) -> FeatureSet:
     if videos:
         rows = _from_videos(loaded, videos, config, compute, done)
     else:
-        left = [t for t in tracklets if t.name not in done]
-        rows = _from_tracklets(loaded, left, config, compute)
-    extracted = parts.keep(rows)
+        left = [i for i, t in enumerate(tracklets) if t.name not in done]
+        rows = _from_tracklets(loaded, tracklets, left, config, compute)
+    with StopRequest("the same command goes on"):
+        extracted = parts.keep(rows)
     features = parts.unite(about)
     logger.info(
         "%s: %d tracklets of %d frames, %d numbers each, %d of them now in %.1f s",
@@ -229,7 +234,9 @@ class Parts:
 
         parts = [_load(path) for path in self._paths()]
         if not parts:
-            raise UserError("no tracklets to extract features of")
+            raise UserError(
+                "no tracklets to extract features of: no box lies in a picture; do videos and tracks belong together?"
+            )
         columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("features", *COLUMNS)}
         pictures = [p.thumbnails for p in parts if p.thumbnails is not None]
         united = FeatureSet(**columns, thumbnails=np.concatenate(pictures) if pictures else None, about=about)
@@ -265,6 +272,12 @@ def _load(path: Path) -> FeatureSet:
     return FeatureSet.load(path)
 
 
+def _stamp(file: Path) -> tuple[str, int, int]:
+    """Return what tells a file from one that has taken its place."""
+    status = file.stat()
+    return str(file), status.st_size, status.st_mtime_ns
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
@@ -289,7 +302,7 @@ def _tracklets(config: ExtractConfig) -> list[Tracklet]:
 
 
 def _from_tracklets(
-    loaded: Loaded, tracklets: Sequence[Tracklet], config: ExtractConfig, compute: Compute
+    loaded: Loaded, every: Sequence[Tracklet], left: Sequence[int], config: ExtractConfig, compute: Compute
 ) -> Iterator[Row]:
     from st_reid.data.frames import FrameReader
     from st_reid.engine import ClipReader, iterate_features
@@ -299,8 +312,9 @@ def _from_tracklets(
     eval_config = EvalConfig(sampler=config.sampler, batch=config.batch)
     reader = ClipReader(loaded.height, loaded.width, loaded.seq_len, config.seed, read, eval_config)
     pictures = FrameReader("skip")
-    features = iterate_features(compute.place(loaded.model), tracklets, reader, compute)
-    for t, feature in zip(tracklets, features, strict=True):
+    features = iterate_features(compute.place(loaded.model), every, reader, compute, which=left)
+    for i, feature in zip(left, features, strict=True):
+        t = every[i]
         picture = None
         if config.thumbnails:
             shown = pictures.read(t, shown_frames(len(t)))
@@ -380,11 +394,15 @@ def _from_video(extractor: Any, video: Video, thumbnails: bool, done: set[str]) 
     for track in [t for t in seen if not seen[t].closed]:
         extractor.close(track)
     extractor.flush()
-    beyond = sum(numbers[-1] > last for numbers in where.values())
-    if beyond:
-        logger.warning("%s ends with frame %d: %d tracks go on beyond it, and are cut", video.path, last, beyond)
     yield from _rows(extractor, video, seen)
-    if outside := len(where) - len(where.keys() & seen.keys()) - beyond:
+    cut = sum(where[track][-1] > last for track in seen)
+    beyond = sum(numbers[0] > last for numbers in where.values())
+    if cut or beyond:
+        logger.warning(
+            "%s ends with frame %d: %d tracks go on beyond it, and are cut, and %d begin there, and are left out",
+            video.path, last, cut, beyond,
+        )  # fmt: skip
+    if outside := len(where) - len(seen) - beyond:
         logger.warning("%s: %d tracks never have a box in the picture", video.tracks, outside)
 
 

@@ -68,6 +68,10 @@ class FeatureSet:
         """Of the model and its input; features of different ones cannot be compared."""
         return str(self.about.get("fingerprint", ""))
 
+    def digest(self) -> bytes:
+        """Return 16 bytes that tell these features from others."""
+        return hashlib.blake2b(np.ascontiguousarray(self.features).data, digest_size=16).digest()
+
     def take(self, which: NDArray[np.bool_] | Sequence[int]) -> FeatureSet:
         """Return the tracklets that a mask or indices choose."""
         index = np.asarray(which)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from st_reid.errors import UserError
+
 PARTIAL = ".partial-"
 
 
@@ -33,12 +35,22 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 def folder_written_whole(path: Path) -> Iterator[Path]:
     """Make a folder beside ``path`` to write into; when the body has ended well, it takes the name ``path``."""
     partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process with this number that was killed
     partial.mkdir(parents=True)
     try:
         yield partial
         os.rename(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_output(folder: Path) -> None:
+    """Raise :class:`UserError` for an output folder that cannot be made, before hours are spent on what goes there."""
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"output {folder} cannot be made: {nearest} is no folder that can be written; pass another")
 
 
 def write_text(text: str, path: Path) -> None:

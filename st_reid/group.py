@@ -50,8 +50,7 @@ def group_tracklets(config: GroupConfig) -> Path:
     """
     from st_reid.calibration import Calibration, group, purity_and_coverage, seen_at_once
     from st_reid.features import FeatureSet
-    from st_reid.files import write_text
-    from st_reid.report import check_output
+    from st_reid.files import check_output, write_text
 
     output = Path(config.output)
     if output.exists():
@@ -59,6 +58,8 @@ def group_tracklets(config: GroupConfig) -> Path:
     check_output(output.parent)
     if (config.calibration is None) == (config.threshold is None):
         raise UserError("pass either --calibration, from python -m st_reid.calibrate, or --threshold")
+    if config.threshold is not None and not -1 <= config.threshold <= 1:
+        raise UserError(f"threshold is {config.threshold:g}; expected a cosine similarity, between -1 and 1")
     features = FeatureSet.load(config.features)
     if len(features) > MOST:
         raise UserError(f"{len(features)} tracklets; expected at most {MOST}: group them by day or by place")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from st_reid.errors import UserError
-from st_reid.files import write_text
+from st_reid.files import check_output, write_text
 
 TITLES = {
     "contact_sheet": "Contact sheet",
@@ -57,10 +57,14 @@ def write_page(folder: Path, output: Path | None = None) -> Path:
     """Write ``folder/report.html``, or ``output``, from what a command left in ``folder``.
 
     Raises:
-        UserError: the folder is of no command of this package, or a file in it cannot be read.
+        UserError: the folder is of no command of this package, a file in it cannot be read, or ``output`` exists.
     """
     from jinja2 import Environment
 
+    if output is not None:
+        if output.exists():
+            raise UserError(f"{output} exists; pass another --output")
+        check_output(output.parent)
     for name, read in READERS.items():
         if (folder / name).is_file() and (page := read(_json(folder / name))) is not None:
             break
@@ -85,7 +89,10 @@ def write_page(folder: Path, output: Path | None = None) -> Path:
         .from_string(template)
         .render(title=page.title, summary=page.summary, tables=page.tables, pictures=pictures, details=details)
     )
-    output = output or folder / "report.html"
+    if output is None:
+        output = folder / "report.html"
+        check_output(folder)
+    output.parent.mkdir(parents=True, exist_ok=True)
     write_text(html, output)
     return output
 
@@ -136,6 +143,8 @@ def _run(content: dict[str, Any]) -> Page | None:
 
 
 def _search(content: dict[str, Any]) -> Page | None:
+    if "queries" not in content:
+        return None
     rows = []
     for result in content["queries"]:
         for row in result["found"]:
@@ -190,6 +199,8 @@ def _calibration(content: dict[str, Any]) -> Page | None:
 
 
 def _check(content: dict[str, Any]) -> Page | None:
+    if "splits" not in content:
+        return None
     rows = []
     for split, row in {**content["splits"], "together": content["together"]}.items():
         length = row["frames_a_tracklet"]

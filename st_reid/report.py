@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,7 +25,6 @@ from st_reid.data.frames import FrameReader
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.data.transforms import resize_clip
 from st_reid.engine import ClipReader
-from st_reid.errors import UserError
 from st_reid.evaluation import Evaluation, Retrieval
 from st_reid.files import write_text
 from st_reid.retrieval import RankingResult
@@ -219,15 +217,6 @@ def announce(dataset: str, content: Mapping[str, Any], folder: Path) -> None:
         )
     logger.info("report:   %s", folder / "report.json")
     logger.info("pictures: %s", ", ".join(str(p) for p in sorted((folder / "plots").glob("*.png"))))
-
-
-def check_output(folder: Path) -> None:
-    """Raise :class:`UserError` for an output folder that cannot be made, before hours are spent on what goes there."""
-    nearest = folder.absolute()
-    while not nearest.exists():
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"output {folder} cannot be made: {nearest} is no folder that can be written; pass another")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 from st_reid.checkpoints import load_checkpoint, save_checkpoint, save_weights
 from st_reid.config import TrainConfig
 from st_reid.errors import UserError
-from st_reid.files import PARTIAL, remove_partial
+from st_reid.files import PARTIAL, check_output, remove_partial
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +79,6 @@ def run_folder(config: TrainConfig) -> Path:
     Raises:
         UserError: there is a run in it already, or it cannot be made.
     """
-    from st_reid.report import check_output
-
     folder = Path(config.output or f"runs/{config.arch}-{config.sources}-seed{config.seed}")
     if config.resume is None and folder.exists() and any(folder.iterdir()):
         raise UserError(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from st_reid import cli
 from st_reid.config import JointConfig, Precision
 from st_reid.errors import UserError, unknown_name
-from st_reid.files import folder_written_whole
+from st_reid.files import check_output, folder_written_whole
 
 if TYPE_CHECKING:
     from st_reid.calibration import Calibration
@@ -94,7 +94,7 @@ def search(config: SearchConfig) -> Path:
     output = Path(config.output)
     if output.exists():
         raise UserError(f"{output} exists; pass another --output")
-    report.check_output(output)
+    check_output(output)
     if config.top < 1:
         raise UserError(f"top is {config.top}; expected at least 1")
     gallery = FeatureSet.load(config.features)
@@ -102,11 +102,13 @@ def search(config: SearchConfig) -> Path:
     same_model(queries, gallery)
     calibration = None if config.calibration is None else Calibration.load(config.calibration, gallery)
     allowed = _allowed(config, gallery)
-    found, scores = _find(config, queries, gallery, allowed)
+    excluded = _excluder(config, queries, gallery, allowed)
+    found, scores = _find(config, queries, gallery, excluded)
     similarity = scores if config.transit_times is None else _similarities(queries, gallery, found)
     results = [
         _describe(queries, q, gallery, found[q], scores[q], similarity[q], calibration) for q in range(len(queries))
     ]
+    there = _persons_there(queries, gallery, excluded)
     with folder_written_whole(output) as partial:
         about = {
             "features": config.features,
@@ -119,7 +121,7 @@ def search(config: SearchConfig) -> Path:
         report.write_json({**about, "queries": results}, partial / "search.json")
         _write_csv(results, partial / "search.csv")
         _draw(queries, gallery, found, results, partial / "contact_sheet.png")
-    _announce(results, about, output)
+    _announce(results, about, output, there)
     return output
 
 
@@ -139,6 +141,10 @@ def _queries(config: SearchConfig, gallery: FeatureSet) -> FeatureSet:
         if query not in names and not path.exists():
             error = unknown_name("tracklet", query, names)
             raise UserError(f"{error}; or pass an image, a folder of images, or a file of features")
+        if query in names and not path.exists():
+            raise UserError(
+                f"{query!r} is a tracklet of the gallery, and others are no such; ask for them one after the other"
+            )
     return _from_images(config, paths, gallery)
 
 
@@ -149,6 +155,10 @@ def _from_images(config: SearchConfig, paths: Sequence[Path], gallery: FeatureSe
     from st_reid.features import FeatureSet, shown_frames, thumbnail
     from st_reid.loading import load_for_evaluation
 
+    if config.other_cameras and config.query_camera is None:
+        raise UserError("--other-cameras needs the camera of the images; pass it as --query-camera")
+    if config.other_cameras and config.query_camera not in gallery.camera:
+        raise unknown_name("camera", str(config.query_camera), set(gallery.camera.tolist()))
     if config.weights is None:
         raise UserError("an image as query needs the model that the gallery was extracted with; pass its --weights")
     made_of = gallery.about
@@ -223,28 +233,46 @@ def _excluder(
     return excluded
 
 
+def _persons_there(
+    queries: FeatureSet, gallery: FeatureSet, excluded: Callable[[slice], NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
+    """Return for which queries (Q,) something of their person can be found."""
+    from st_reid.retrieval.matrix import row_blocks
+    from st_reid.retrieval.ranking import number
+
+    q, g = number(queries.person, gallery.person)
+    there = np.zeros(len(queries), dtype=bool)
+    asked = queries.person != ""
+    if asked.any():
+        for rows in row_blocks((len(queries), len(gallery)), itemsize=1):
+            there[rows] = asked[rows] & ((q[rows, None] == g) & ~excluded(rows)).any(axis=1)
+    return there
+
+
 def _find(
-    config: SearchConfig, queries: FeatureSet, gallery: FeatureSet, allowed: NDArray[np.bool_]
+    config: SearchConfig,
+    queries: FeatureSet,
+    gallery: FeatureSet,
+    excluded: Callable[[slice], NDArray[np.bool_]],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return indices into the gallery (Q, k), -1 for none, and scores (Q, k)."""
     from st_reid.retrieval import CosineDistance, nearest
 
-    joined = _joiner(config, queries, gallery)
-    excluded = _excluder(config, queries, gallery, allowed)
+    joined = _joiner(config, queries, gallery) or (lambda q, g: CosineDistance(q.features, g.features))
     if not config.index:
-        appearance = CosineDistance(queries.features, gallery.features)
-        matrix: Matrix = appearance if joined is None else joined(queries, gallery)
-        found, distances = nearest(matrix, config.top, excluded)
+        found, distances = nearest(joined(queries, gallery), config.top, excluded)
         return found, 1 - distances
     index = _index(config, gallery)
     found = np.full((len(queries), config.top), -1)
     scores = np.full((len(queries), config.top), -np.inf)
-    near, distances = index.search(queries.features, min(CANDIDATES * config.top, len(gallery)))
+    near, _ = index.search(queries.features, min(CANDIDATES * config.top, len(gallery)))
     for q in range(len(queries)):
-        kept = (near[q] >= 0) & ~excluded(slice(q, q + 1))[0][near[q]]
-        some, distance = near[q][kept], distances[q][kept]
-        if joined is not None:
-            distance = np.asarray(joined(queries.take([q]), gallery.take(some)))[0]
+        counts = ~excluded(slice(q, q + 1))[0]
+        some = near[q][near[q] >= 0]
+        some = some[counts[some]]
+        if len(some) < min(config.top, int(counts.sum())):  # filters have taken too many of them away
+            some = np.flatnonzero(counts)
+        distance = np.asarray(joined(queries.take([q]), gallery.take(some)))[0]
         order = np.argsort(distance, kind="stable")[: config.top]
         found[q, : len(order)], scores[q, : len(order)] = some[order], 1 - distance[order]
     return found, scores
@@ -276,18 +304,20 @@ def _joiner(
 
 
 def _index(config: SearchConfig, gallery: FeatureSet) -> Any:
-    """Return the index beside the features; build it where it is missing, or older than they are."""
+    """Return the index beside the features; build it where it is missing, or of other features."""
     from st_reid.retrieval import Index
 
     features = Path(config.features)
     path = features.with_suffix(features.suffix + ".hnsw")
-    if path.exists() and path.stat().st_mtime >= features.stat().st_mtime:
-        index = Index.load(path)
-        if len(index) == len(gallery):
-            return index
-    logger.info("building the index %s of %d tracklets", path, len(gallery))
-    index = Index.build(gallery.features)
-    index.save(path)
+    digest = gallery.digest()
+    index = Index.load(path, digest) if path.exists() else None
+    if index is None:
+        logger.info("building the index %s of %d tracklets", path, len(gallery))
+        index = Index.build(gallery.features)
+        try:
+            index.save(path, digest)
+        except OSError as error:
+            logger.warning("the index cannot be kept at %s (%s); the next search builds it again", path, error.strerror)
     return index
 
 
@@ -325,7 +355,7 @@ def _describe(
         rows.append(row)
     result = {"query": _who(queries, q), "found": rows}
     if calibration is not None:  # the best by looks says whether anybody is there
-        result["decision"] = calibration.decide(max((row["cosine"] for row in rows), default=-1.0))
+        result["decision"] = calibration.decide(float(max(similarity[: len(rows)], default=-1.0)))
     return result
 
 
@@ -388,7 +418,7 @@ def _draw(
     plots.found_sheet(f"query (blue), then the nearest tracklets{legend}", rows, path)
 
 
-def _announce(results: Sequence[dict[str, Any]], about: dict[str, Any], output: Path) -> None:
+def _announce(results: Sequence[dict[str, Any]], about: dict[str, Any], output: Path, there: NDArray[np.bool_]) -> None:
     logger.info(
         "%d queries in %d of %d tracklets, %s, %s",
         len(results),
@@ -409,10 +439,10 @@ def _announce(results: Sequence[dict[str, Any]], about: dict[str, Any], output: 
         )
     if len(results) > 5:
         logger.info("... and %d more", len(results) - 5)
-    known = [r for r in results if r["query"]["person"] and any(f["person"] for f in r["found"])]
-    if known:
-        right = sum(r["found"][0]["person"] == r["query"]["person"] for r in known)
-        logger.info("of %d queries whose person is known, %d have theirs first", len(known), right)
+    if there.any():
+        can = [result for result, is_there in zip(results, there, strict=True) if is_there]
+        right = sum(r["found"][0]["person"] == r["query"]["person"] for r in can)
+        logger.info("of %d queries whose person is there to be found, %d have theirs first", len(can), right)
     logger.info("%s", ", ".join(str(path) for path in sorted(output.iterdir())))
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from st_reid import cli
 from st_reid.data.datasets.manifest import FILE_NAME, SPLITS, FrameRow, read_rows, write_rows
 from st_reid.errors import UserError
+from st_reid.files import check_output
 
 NAME = "python -m st_reid.tracklets"
 JPEG_QUALITY = 95
@@ -147,6 +148,7 @@ def _check(config: TrackletsConfig, output: Path, source: str) -> None:
             raise UserError(f"{output} has a video {source!r} already; rename the file or pass another --camera")
     elif output.exists():
         raise UserError(f"{output} exists; pass another --output, or --append to add the video to the dataset in it")
+    check_output(output)
 
 
 def read_boxes(file: Path) -> dict[int, list[Box]]:

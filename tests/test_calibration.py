@@ -1,6 +1,7 @@
 """Thresholds and rates against their definitions, pair by pair; groups on persons that are known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,27 @@ def test_open_set_by_hand():
     assert (rates.found, rates.wrong, rates.missed) == (found / 10, wrong / 10, missed / 10)
     assert rates.false_alarms == alarms / 10
     assert rates.found + rates.wrong + rates.missed == pytest.approx(1)
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_the_bootstrap_is_that_of_pairs_drawn_again(across):
+    features, rate, samples = make(noise=1.2, cameras=3), 0.1, 20
+    rng = np.random.default_rng(5)
+    expected = []
+    for _ in range(samples):
+        drawn = rng.choice(8, 8)
+        index = np.concatenate([np.flatnonzero(features.person == f"p{p}") for p in drawn])
+        _, different = by_hand(features.take(index), across)
+        expected.append(different[-int(rate * len(different)) - 1])
+    found = bootstrap_threshold(features, rate, across=across, samples=samples, seed=5)
+    np.testing.assert_allclose(found, np.percentile(expected, [2.5, 97.5]), atol=1e-6)
+
+
+def test_tracklets_without_a_label_are_nobody_s_false_alarm():
+    features = make(each=4, noise=0.05)
+    some = replace(features, person=np.where(np.arange(len(features)) % 4 < 2, features.person, ""))
+    rates = open_set(some, 0.7)
+    assert (rates.found, rates.wrong, rates.false_alarms, rates.queries) == (1, 0, 0, 16)
 
 
 def test_the_interval_holds_the_threshold():

@@ -56,6 +56,15 @@ def test_what_is_wrong_with_it(own_dataset_folder, tmp_path, command_error, monk
     assert len(content["failures"]) == 2
 
 
+def test_a_tracklet_of_which_nothing_can_be_read(own_dataset_folder, tmp_path, command_error, monkeypatch):
+    shutil.copytree(own_dataset_folder / "images", tmp_path / "folders")
+    (tmp_path / "folders" / "12:30").mkdir()
+    (tmp_path / "folders" / "12:30" / "1.jpg").touch()
+    error = command_error(check.main, [tmp_path / "folders", "--output", tmp_path / "out"], monkeypatch)
+    assert "1 images cannot be read" in error
+    assert (tmp_path / "out" / "check.png").exists()
+
+
 def test_folders_without_identities_can_be_extracted_and_no_more(dataset_folder, tmp_path, command_error, monkeypatch):
     shutil.copytree(dataset_folder / "images", tmp_path / "in")
     run(tmp_path / "in", "--output", tmp_path / "a")

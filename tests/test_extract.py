@@ -1,7 +1,10 @@
 """Features of one tracklet, by whichever way they come, and what is done with them."""
 
 import json
+import os
 import shutil
+import signal
+import sys
 from dataclasses import replace
 
 import cv2
@@ -10,7 +13,7 @@ import pytest
 import torch
 from processes import run
 
-from st_reid import create_model, extract, search
+from st_reid import cli, create_model, extract, search
 from st_reid.compute import Compute
 from st_reid.config import EvalConfig, ReadConfig
 from st_reid.data.datasets import read_dataset
@@ -108,6 +111,17 @@ def test_folders_of_images(weights, dataset_folder, tmp_path):
     np.testing.assert_allclose(features.features[2], feature, atol=1e-5)
 
 
+def test_folders_with_odd_names(dataset_folder, tmp_path):
+    images = sorted((dataset_folder / "images" / "p0c0").iterdir())
+    for name in ("²", "10", "9", "night 12:30", ".hidden"):
+        shutil.copytree(images[0].parent, tmp_path / name)
+    (tmp_path / "9" / "._000.jpg").write_bytes(b"litter")
+    (tmp_path / "9" / "more.jpg").mkdir()
+    found = read_dataset("folders", tmp_path).gallery
+    assert [t.name for t in found] == ["night 12:30", "²", "9", "10"]
+    assert [path.name for path in found[2].paths] == [path.name for path in images]
+
+
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     """A video of 12 frames in which two tracks move, and its boxes: one of a single frame, one beyond the end."""
@@ -123,7 +137,7 @@ def video(tmp_path_factory):
                 lines.append(f"{i + 1},{track},{left},30,20,60,1,-1,-1,-1")
         writer.write(frame)
     writer.release()
-    lines += ["4,3,50,30,20,60,1,-1,-1,-1", *(f"{n},4,10,30,20,60,1" for n in range(10, 30))]
+    lines += ["4,3,50,30,20,60,1,-1,-1,-1", *(f"{n},4,10,30,20,60,1" for n in range(10, 30)), "20,5,10,30,20,60,1"]
     (folder / "boxes.txt").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -136,7 +150,10 @@ def test_a_video_with_boxes(weights, video, tmp_path, caplog):
     assert features.frames[order].tolist() == [12, 5, 1, 3]
     assert features.time[order].tolist() == [100, 100, 103, 109]
     assert set(features.camera.tolist()) == {"north"}
-    assert "1 tracks go on beyond it, and are cut" in caplog.text
+    assert (
+        "ends with frame 12: 1 tracks go on beyond it, and are cut, and 1 begin there, and are left out" in caplog.text
+    )
+    assert "never have a box in the picture" not in caplog.text
     capture, crops = cv2.VideoCapture(str(video / "gate.avi")), []
     for i in range(12):
         frame = capture.read()[1]
@@ -146,9 +163,6 @@ def test_a_video_with_boxes(weights, video, tmp_path, caplog):
 
 
 def _extract_and_die(argv, dies_at):
-    import os
-    import signal
-
     extract.PART_SECONDS = 0
     original, calls = extract.Parts._write, iter(range(1000))
 
@@ -159,6 +173,43 @@ def _extract_and_die(argv, dies_at):
 
     extract.Parts._write = write
     extract.main(argv)
+
+
+def test_an_interrupted_extraction_does_not_go_on_with_other_boxes(weights, video, tmp_path, caplog):
+    boxes = tmp_path / "boxes.txt"
+    shutil.copy(video / "boxes.txt", boxes)
+    settings = ["--weights", weights, "--device", "cpu", "--precision", "float32", "--output", tmp_path / "f.npz"]
+    argv = [str(a) for a in [*settings, "--video", video / "gate.avi", "--tracks", boxes, "--camera", 1]]
+    assert run(_extract_and_die, argv, 2, log=tmp_path / "log") == -9
+    assert list(tmp_path.glob(".f.npz.parts/*.npz"))
+    text = boxes.read_text()
+    boxes.write_text(text.replace(",1,", ",x,").replace(",2,", ",1,").replace(",x,", ",2,"))
+    with caplog.at_level("INFO"):
+        extract.main(argv)
+    assert "from the start" in caplog.text
+    features = FeatureSet.load(tmp_path / "f.npz")
+    assert features.frames[features.tracklet == "gate_c1_0002"].tolist() == [12]
+
+
+def _extract_and_ask(argv):
+    original, calls = extract.Parts._write, iter(range(1000))
+
+    def write(self, rows):
+        original(self, rows)
+        if next(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    extract.PART_SECONDS, extract.Parts._write = 0, write
+    sys.argv = ["extract", *argv]
+    cli.run(extract.main, "extract")
+
+
+def test_sigterm_keeps_what_was_extracted(weights, dataset_folder, tmp_path):
+    argv = ["--weights", weights, "--root", dataset_folder, "--output", tmp_path / "f.npz", "--device", "cpu"]
+    argv = [str(a) for a in [*argv, "--data.workers", 0]]
+    assert run(_extract_and_ask, argv, log=tmp_path / "log") == 143
+    assert "stopped by SIGTERM; the same command goes on" in (tmp_path / "log").read_text()
+    assert list(tmp_path.glob(".f.npz.parts/*.npz"))
 
 
 def test_a_killed_extraction_goes_on(weights, dataset_folder, tmp_path, caplog):
@@ -272,6 +323,33 @@ class TestSearch:
         (found, *_) = self.search(path, tmp_path / "a", "--query", tmp_path / "q.npz", "--top", 1)
         assert [row["tracklet"] for row in found["found"]] == [found["query"]["tracklet"]]
 
+    def test_an_index_is_of_its_features(self, gallery, tmp_path):
+        features, path = gallery
+        self.search(path, tmp_path / "a", "--query", "p0c0", "--index")
+        rng = np.random.default_rng(0)
+        other = replace(features, features=rng.normal(size=features.features.shape).astype(np.float32))
+        path.unlink()
+        other.save(path)
+        os.utime(path, (0, 0))  # older than the index, as a file that is moved here may be
+        exact = self.search(path, tmp_path / "b", "--query", "p0c0")
+        assert self.search(path, tmp_path / "c", "--query", "p0c0", "--index") == exact
+
+    def test_an_index_finds_what_filters_leave(self, gallery, tmp_path, monkeypatch):
+        _, path = gallery
+        monkeypatch.setattr(search, "CANDIDATES", 1)
+        asked = ["--query", "p0c0", "--cameras", "cam1", "--top", 6]
+        exact = self.search(path, tmp_path / "a", *asked)
+        assert len(exact[0]["found"]) == 6
+        assert self.search(path, tmp_path / "b", *asked, "--index") == exact
+
+    def test_who_can_be_found_is_counted(self, gallery, tmp_path, caplog):
+        with caplog.at_level("INFO"):
+            self.search(gallery[1], tmp_path / "a", "--query", "all", "--before", 50)
+        assert "of 6 queries whose person is there to be found" in caplog.text  # those of the other camera
+        with caplog.at_level("INFO"):
+            self.search(gallery[1], tmp_path / "b", "--query", "all")
+        assert "of 12 queries whose person is there to be found" in caplog.text
+
     def test_times_count(self, gallery, tmp_path):
         _, path = gallery
         SpatialTemporalModel.fit(["x", "x"], ["cam0", "cam1"], [0, 100], bin_width=4, sigma=5).save(tmp_path / "t.npz")
@@ -299,6 +377,25 @@ class TestSearch:
             (["--query", "p0c0", "--cameras", "cam7"], "unknown camera 'cam7'"),
             (["--query", "p0c0", "--after", 9999], "the filters leave no tracklet"),
             (["--query", "p0c0", "--top", 0], "top is 0"),
+            (["--query", "0012"], "unknown tracklet '0012'"),
+            (["--query", "p0c0", "--cameras", "1"], "unknown camera '1'"),
+            (
+                ["--query", "p0c0", "{folder}/images/p0c0"],
+                "'p0c0' is a tracklet of the gallery, and others are no such",
+            ),
+            (["--query", "{folder}/images/p0c0", "--weights", "{weights}", "--other-cameras"], "as --query-camera"),
+            (
+                [
+                    "--query",
+                    "{folder}/images/p0c0",
+                    "--weights",
+                    "{weights}",
+                    "--other-cameras",
+                    "--query-camera",
+                    "kam0",
+                ],
+                "unknown camera 'kam0'; did you mean 'cam0'",
+            ),
             (["--query", "p0c0", "--calibration", "missing.json"], "no calibration missing.json"),
         ],
     )

@@ -114,6 +114,15 @@ def test_the_command(tmp_path, caplog):
     assert "epochs: 3" in " ".join(read(tmp_path / "page.html").text)
 
 
+def test_no_other_file_is_written_over(tmp_path, command_error, monkeypatch):
+    (tmp_path / "check.json").write_text("{}")
+    (tmp_path / "precious.txt").write_text("mine")
+    error = command_error(report.main, [tmp_path, "--output", tmp_path / "precious.txt"], monkeypatch)
+    assert "precious.txt exists; pass another --output" in error
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+    assert "has none of search.json" in command_error(report.main, [tmp_path], monkeypatch)
+
+
 def test_a_folder_of_nothing(tmp_path):
     with pytest.raises(UserError, match=r"has none of search\.json"):
         write_page(tmp_path)

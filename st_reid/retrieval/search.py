@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,26 +83,30 @@ class Index:
     def __len__(self) -> int:
         return int(self._graph.ntotal)
 
-    def save(self, path: Path) -> None:
-        """Write the index, whole or not at all."""
+    def save(self, path: Path, digest: bytes) -> None:
+        """Write the index, and the digest of the features it is of, whole or not at all."""
         with written_whole(path) as file:
-            file.write(_faiss().serialize_index(self._graph).tobytes())
+            file.write(digest + _faiss().serialize_index(self._graph).tobytes())
 
     @classmethod
-    def load(cls, path: Path) -> Index:
-        """Read what :meth:`save` wrote.
+    def load(cls, path: Path, digest: bytes) -> Index | None:
+        """Read what :meth:`save` wrote; ``None`` where it is of other features.
 
         Raises:
             UserError: a file that is no index, or faiss is not installed.
         """
         faiss = _faiss()
         try:
-            return cls(faiss.deserialize_index(np.fromfile(path, np.uint8)))
+            with open(path, "rb") as file:
+                if file.read(len(digest)) != digest:
+                    return None
+                return cls(faiss.deserialize_index(np.fromfile(file, np.uint8)))
         except (RuntimeError, OSError) as error:
             raise UserError(f"index {path} cannot be read; remove it, and it is built again") from error
 
 
 def _faiss() -> Any:
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every processor that it is not
     try:
         import faiss
     except ImportError:

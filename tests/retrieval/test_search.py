@@ -41,8 +41,9 @@ def test_an_index_finds_nearly_all_and_comes_back_from_its_file(tmp_path):
     gallery = rng.normal(size=(3000, 24)).astype(np.float32)
     queries = gallery[:50] + 0.1 * rng.normal(size=(50, 24)).astype(np.float32)
     index = Index.build(gallery)
-    index.save(tmp_path / "i")
-    found, distances = Index.load(tmp_path / "i").search(queries, 10)
+    index.save(tmp_path / "i", b"these")
+    assert Index.load(tmp_path / "i", b"other") is None
+    found, distances = Index.load(tmp_path / "i", b"these").search(queries, 10)
     exact, values = nearest(CosineDistance(queries, gallery), 10)
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), exact.tolist(), strict=True)])
     assert recall > 0.95
@@ -51,6 +52,6 @@ def test_an_index_finds_nearly_all_and_comes_back_from_its_file(tmp_path):
 
 
 def test_a_file_that_is_no_index(tmp_path):
-    (tmp_path / "i").write_bytes(b"no index")
+    (tmp_path / "i").write_bytes(b"0000no index")
     with pytest.raises(UserError, match="cannot be read; remove it"):
-        Index.load(tmp_path / "i")
+        Index.load(tmp_path / "i", b"0000")

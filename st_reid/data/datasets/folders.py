@@ -42,14 +42,15 @@ def _tracklets(folder: Path, camera: str) -> list[Tracklet]:
 
 
 def images_of(folder: Path) -> list[Path]:
-    """Return the images of a folder, in the order of their names."""
-    images = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    """Return the images of a folder, in the order of their names, but hidden files."""
+    images = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file())
     return sorted(images, key=lambda p: _natural(p.name))
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: _natural(p.name))
+    return sorted((p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: _natural(p.name))
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name) if part]
+    parts = [part for part in re.split(r"(\d+)", name) if part]
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
