@@ -145,7 +145,9 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
         axes.annotate(row["name"], (x, rank1), xytext=(5, 5), textcoords="offset points", fontsize=8)
     axes.set(title=title, xlabel="clips a second (log); bars: quartiles, deviation over runs", ylabel="rank-1, percent")
     axes.set_xscale("log")
-    axes.margins(0.15)
+    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        formatter("{x:g}")
+    axes.margins(0.25)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
