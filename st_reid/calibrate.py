@@ -83,7 +83,9 @@ def calibrate(config: CalibrateConfig) -> Path:
         "pairs_of_two": len(pairs.different),
     }
     calibration = Calibration(same, unsure, config.far, about)
-    interval = bootstrap_threshold(features, config.far, across=config.across, samples=config.samples, seed=config.seed)
+    interval = bootstrap_threshold(
+        features, pairs, config.far, across=config.across, samples=config.samples, seed=config.seed
+    )
     open_rates = open_set(features, same, config.across)
     content = {
         **asdict(calibration),

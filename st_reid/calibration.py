@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,16 +115,10 @@ def label_pairs(features: FeatureSet, across: bool = False) -> Pairs:
     Raises:
         UserError: no pair of one person, or none of two.
     """
-    features = features.take(features.person != "")
-    person, camera = (number(column)[0] for column in (features.person, features.camera))
-    distances = CosineDistance(features.features, features.features)
-    same, different = [np.zeros(0)], [np.zeros(0)]
-    for rows in row_blocks(distances.shape):
-        similarity = 1 - distances[rows]
-        counted = np.arange(len(person)) > np.arange(rows.start, rows.stop)[:, None]  # each pair once
-        if across:
-            counted &= camera[rows, None] != camera
-        match = person[rows, None] == person
+    features = _labelled(features)
+    same: list[NDArray[np.floating]] = [np.zeros(0)]
+    different: list[NDArray[np.floating]] = [np.zeros(0)]
+    for similarity, counted, match, _ in _blocks_of_pairs(features, across):
         same.append(similarity[counted & match])
         different.append(similarity[counted & ~match])
     pairs = Pairs(*(np.sort(np.concatenate(part)).astype(np.float64) for part in (same, different)))
@@ -136,8 +130,29 @@ def label_pairs(features: FeatureSet, across: bool = False) -> Pairs:
     return pairs
 
 
+def _labelled(features: FeatureSet) -> FeatureSet:
+    """Return the tracklets whose persons are known, without their pictures."""
+    return replace(features, thumbnails=None).take(features.person != "")
+
+
+def _blocks_of_pairs(
+    features: FeatureSet, across: bool
+) -> Iterator[tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.bool_], slice]]:
+    """Yield similarities of a block of rows with all (n, N), which pairs count, which are of one person, and the rows.
+
+    Each pair counts once; if ``across``, only those of two cameras.
+    """
+    person, camera = (number(column)[0] for column in (features.person, features.camera))
+    distances = CosineDistance(features.features, features.features)
+    for rows in row_blocks(distances.shape):
+        counted = np.arange(len(person)) > np.arange(rows.start, rows.stop)[:, None]
+        if across:
+            counted &= camera[rows, None] != camera
+        yield 1 - distances[rows], counted, person[rows, None] == person, rows
+
+
 def bootstrap_threshold(
-    features: FeatureSet, rate: float, *, across: bool = False, samples: int = 200, seed: int = 0
+    features: FeatureSet, pairs: Pairs, rate: float, *, across: bool = False, samples: int = 200, seed: int = 0
 ) -> tuple[float, float] | None:
     """Return the 95 % interval of the threshold for a false-accept rate, over persons drawn with replacement.
 
@@ -145,20 +160,27 @@ def bootstrap_threshold(
 
     Who is drawn k times stands there k times: a pair of two counts as often as the product of theirs. So the pairs
     are sorted once, and only the most similar ones are looked at again.
+
+    Args:
+        features: of labelled tracklets.
+        pairs: theirs, see :func:`label_pairs`.
+        rate: of false accepts.
+        across: as in :func:`label_pairs`.
+        samples: how often to draw.
+        seed: of the draws.
     """
-    features = features.take(features.person != "")
+    features = _labelled(features)
     person, camera = (number(column)[0] for column in (features.person, features.camera))
     persons = int(person.max(initial=-1)) + 1
     table = np.zeros((persons, int(camera.max(initial=-1)) + 1))
     np.add.at(table, (person, camera), 1)
-    similarity, one, other = _most_similar(features, person, camera, across, rate)
+    kept = min(len(pairs.different), max(10_000, int(20 * rate * len(pairs.different))))
+    similarity, one, other = _pairs_from(pairs.different[-kept], features, person, across)
     rng = np.random.default_rng(seed)
     thresholds = []
     for _ in range(samples):
         drawn = np.bincount(rng.choice(persons, persons), minlength=persons)
-        pairs = _pairs_of_two(drawn[:, None] * table, across)
-        allowed = int(rate * pairs)
-        if pairs and allowed:
+        if allowed := int(rate * _pairs_of_two(drawn[:, None] * table, across)):
             reached = int(np.searchsorted(np.cumsum(drawn[one] * drawn[other]), allowed + 1))
             # Kept are twenty times as many as a sample needs on average; should they run out, the lowest is the answer.
             thresholds.append(np.nextafter(similarity[min(reached, len(similarity) - 1)], np.inf))
@@ -176,26 +198,17 @@ def _pairs_of_two(table: NDArray[np.float64], across: bool) -> int:
     return round(twice / 2)
 
 
-def _most_similar(
-    features: FeatureSet, person: NDArray[np.int64], camera: NDArray[np.int64], across: bool, rate: float
+def _pairs_from(
+    least: float, features: FeatureSet, person: NDArray[np.int64], across: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return similarities of pairs of two persons, highest first, and the persons: enough of them for samples."""
+    """Return the similarities of pairs of two persons, from ``least`` on, highest first, and their persons."""
     found = []
-    distances = CosineDistance(features.features, features.features)
-    different = label_pairs(features, across).different
-    kept = min(len(different), max(10_000, int(20 * rate * len(different))))
-    least = different[-kept]
-    for rows in row_blocks(distances.shape):
-        similarity = (1 - distances[rows]).astype(np.float64)
-        counted = (similarity >= least) & (person[rows, None] != person)
-        counted &= np.arange(len(person)) > np.arange(rows.start, rows.stop)[:, None]  # each pair once
-        if across:
-            counted &= camera[rows, None] != camera
-        i, j = np.nonzero(counted)
+    for similarity, counted, match, rows in _blocks_of_pairs(features, across):
+        i, j = np.nonzero(counted & ~match & (similarity >= least))
         found.append((similarity[i, j], person[rows][i], person[j]))
     similarity, one, other = (np.concatenate(part) for part in zip(*found, strict=True))
     order = np.argsort(-similarity, kind="stable")
-    return similarity[order], one[order], other[order]
+    return similarity[order].astype(np.float64), one[order], other[order]
 
 
 @dataclass(frozen=True)
@@ -225,7 +238,7 @@ def open_set(features: FeatureSet, threshold: float, across: bool = False) -> Op
     Raises:
         UserError: no labelled tracklet has another one of its person.
     """
-    features = features.take(features.person != "")
+    features = _labelled(features)
     distances = CosineDistance(features.features, features.features)
     person, camera = (number(c)[0] for c in (features.person, features.camera))
     found = missed = wrong = alarms = queries = 0

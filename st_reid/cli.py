@@ -132,7 +132,7 @@ def _tidy(argv: list[str], config_class: Any) -> list[str]:
         if not option.startswith("--"):
             (first if i and argv[i - 1] == "--config" else rest).append(argument)
             continue
-        option = "--" + option[2:].replace("-", "_")
+        option = "--" + _setting_of(option)
         option = full.get(option, option)
         if option in flags and not equals and argv[i + 1 : i + 2] not in (["true"], ["false"], ["True"], ["False"]):
             equals, value = "=", "true"
@@ -166,8 +166,7 @@ def _setting_of(option: str) -> str:
 
 
 def _text_in_list(kind: Any) -> bool:
-    kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
-    return any(get_origin(k) is list and get_args(k) == (str,) for k in kinds)
+    return list[str] in _alternatives(kind)
 
 
 def _is_number(text: str) -> bool:
@@ -180,7 +179,11 @@ def _is_number(text: str) -> bool:
 
 def _kinds(kind: Any) -> set[Any]:
     """Return the types that a setting may have, without what is in them."""
-    return {get_origin(k) or k for k in (get_args(kind) if get_origin(kind) is UnionType else (kind,))}
+    return {get_origin(k) or k for k in _alternatives(kind)}
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) is UnionType else (kind,)
 
 
 def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -61,10 +61,11 @@ def write_page(folder: Path, output: Path | None = None) -> Path:
     """
     from jinja2 import Environment
 
-    if output is not None:
-        if output.exists():
-            raise UserError(f"{output} exists; pass another --output")
-        check_output(output.parent)
+    if output is None:
+        output = folder / "report.html"
+    elif output.exists():
+        raise UserError(f"{output} exists; pass another --output")
+    check_output(output.parent)
     for name, read in READERS.items():
         if (folder / name).is_file() and (page := read(_json(folder / name))) is not None:
             break
@@ -89,9 +90,6 @@ def write_page(folder: Path, output: Path | None = None) -> Path:
         .from_string(template)
         .render(title=page.title, summary=page.summary, tables=page.tables, pictures=pictures, details=details)
     )
-    if output is None:
-        output = folder / "report.html"
-        check_output(folder)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(html, output)
     return output

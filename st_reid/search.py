@@ -212,25 +212,35 @@ def _allowed(config: SearchConfig, gallery: FeatureSet) -> NDArray[np.bool_]:
 def _excluder(
     config: SearchConfig, queries: FeatureSet, gallery: FeatureSet, allowed: NDArray[np.bool_]
 ) -> Callable[[slice], NDArray[np.bool_]]:
-    """Say what does not count for queries: what the filters take away, the query itself, its camera if so asked.
-
-    A name alone does not tell: trackers count from 1 in every video.
-    """
+    """Say what does not count for queries: what the filters take away, the query itself, its camera if so asked."""
     from st_reid.retrieval.ranking import number
 
-    columns = ("tracklet", "camera", "time", "frames")
-    pairs = {column: number(getattr(queries, column), getattr(gallery, column)) for column in columns}
-
-    def same(columns: Sequence[str], rows: slice) -> NDArray[np.bool_]:
-        return np.logical_and.reduce([pairs[column][0][rows, None] == pairs[column][1] for column in columns])
+    itself = _places(queries, gallery)
+    cameras = number(queries.camera, gallery.camera) if config.other_cameras else None
 
     def excluded(rows: slice) -> NDArray[np.bool_]:
-        out = ~allowed | same(columns, rows)
-        if config.other_cameras:
-            out |= same(("camera",), rows)
+        own = itself[rows]
+        out = np.repeat(~allowed[None], len(own), axis=0)
+        there = np.flatnonzero(own >= 0)
+        out[there, own[there]] = True
+        if cameras is not None:
+            out |= cameras[0][rows, None] == cameras[1]
         return out
 
     return excluded
+
+
+def _places(queries: FeatureSet, gallery: FeatureSet) -> NDArray[np.int64]:
+    """Return the place of each query in the gallery (Q,), -1 for none.
+
+    A name alone does not tell: trackers count from 1 in every video.
+    """
+    by_name = {name: i for i, name in enumerate(gallery.tracklet.tolist())}
+    places = np.array([by_name.get(name, -1) for name in queries.tracklet.tolist()])
+    for column in ("camera", "time", "frames"):
+        asked, found = getattr(queries, column), getattr(gallery, column)[places]
+        places[(asked != found) & ~((asked != asked) & (found != found))] = -1  # both NaN is the same
+    return places
 
 
 def _persons_there(
@@ -240,10 +250,10 @@ def _persons_there(
     from st_reid.retrieval.matrix import row_blocks
     from st_reid.retrieval.ranking import number
 
-    q, g = number(queries.person, gallery.person)
     there = np.zeros(len(queries), dtype=bool)
     asked = queries.person != ""
     if asked.any():
+        q, g = number(queries.person, gallery.person)
         for rows in row_blocks((len(queries), len(gallery)), itemsize=1):
             there[rows] = asked[rows] & ((q[rows, None] == g) & ~excluded(rows)).any(axis=1)
     return there
@@ -265,13 +275,19 @@ def _find(
     index = _index(config, gallery)
     found = np.full((len(queries), config.top), -1)
     scores = np.full((len(queries), config.top), -np.inf)
+
+    def exactly(q: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        return nearest(joined(queries.take([q]), gallery), config.top, lambda _: excluded(slice(q, q + 1)))
+
     near, _ = index.search(queries.features, min(CANDIDATES * config.top, len(gallery)))
     for q in range(len(queries)):
         counts = ~excluded(slice(q, q + 1))[0]
         some = near[q][near[q] >= 0]
         some = some[counts[some]]
         if len(some) < min(config.top, int(counts.sum())):  # filters have taken too many of them away
-            some = np.flatnonzero(counts)
+            found[[q]], distances = exactly(q)
+            scores[[q]] = 1 - distances
+            continue
         distance = np.asarray(joined(queries.take([q]), gallery.take(some)))[0]
         order = np.argsort(distance, kind="stable")[: config.top]
         found[q, : len(order)], scores[q, : len(order)] = some[order], 1 - distance[order]

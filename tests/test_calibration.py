@@ -109,7 +109,8 @@ def test_the_bootstrap_is_that_of_pairs_drawn_again(across):
         index = np.concatenate([np.flatnonzero(features.person == f"p{p}") for p in drawn])
         _, different = by_hand(features.take(index), across)
         expected.append(different[-int(rate * len(different)) - 1])
-    found = bootstrap_threshold(features, rate, across=across, samples=samples, seed=5)
+    pairs = label_pairs(features, across)
+    found = bootstrap_threshold(features, pairs, rate, across=across, samples=samples, seed=5)
     np.testing.assert_allclose(found, np.percentile(expected, [2.5, 97.5]), atol=1e-6)
 
 
@@ -122,7 +123,7 @@ def test_tracklets_without_a_label_are_nobody_s_false_alarm():
 
 def test_the_interval_holds_the_threshold():
     features = make(noise=0.8, persons=12)
-    low, high = bootstrap_threshold(features, 0.05, samples=100)
+    low, high = bootstrap_threshold(features, label_pairs(features), 0.05, samples=100)
     assert low <= label_pairs(features).threshold(0.05) <= high
     assert low < high
 
