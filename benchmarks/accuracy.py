@@ -22,7 +22,7 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
-from benchmarks.machine import environment, write
+from benchmarks.machine import environment, run_script, write
 
 KEYS = ("mAP", "rank1", "mINP")
 RANKINGS = ("appearance", "camera_mask", "joint")
@@ -158,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

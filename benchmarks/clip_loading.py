@@ -32,6 +32,7 @@ import torch
 import torchvision
 from torch.utils.data import Dataset
 
+from benchmarks.machine import output_file, run_script
 from st_reid.data.loader import ClipDataset
 from st_reid.data.sampling import Draw
 from st_reid.data.tracklet import Tracklet
@@ -126,7 +127,7 @@ def summarise(rates: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("clip_loading.json"), help="JSON file to write")
+    parser.add_argument("--output", type=output_file, default=Path("clip_loading.json"), help="JSON file to write")
     parser.add_argument("--images", type=Path, help="folder of JPEGs to shrink to 64 x 128; default: made-up ones")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of each pipeline")
     parser.add_argument("--tracklets", type=int, default=16, help="clips per round")
@@ -158,4 +159,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -1,15 +1,16 @@
 """What does accuracy cost? Rank-1 of finished runs over the speed of their models; and what a checkpoint lives on.
 
     python -m benchmarks.compare runs/ilids/* --output benchmarks/results/MACHINE/compare.json
-    python -m benchmarks.compare --ablate runs/psta-walkers-seed1 --output ablation.json
-    python -m benchmarks.compare --ablate runs/psta-mars-seed0 --root /data
+    python -m benchmarks.compare --ablate runs/psta-walkers-seed* --output ablation.json
+    python -m benchmarks.compare --ablate runs/evaluate-osnet_x0_25-mars --root /data
 
 The first takes accuracy from the runs' ``report.json`` and measures the speed of each model there and then, as
 :mod:`benchmarks.speed` does. Runs whose folders differ in seed and split only are one point, their mean.
 
-``--ablate`` evaluates the checkpoint of a run again, with other numbers of frames in a clip, with the frames of each
-clip or of each tracklet shuffled, with one frame repeated, and with every way to sample test clips. Written are a JSON
-file, and a Markdown table and a picture beside it.
+``--ablate`` evaluates the checkpoint of a run, or of a folder of ``st_reid.evaluate``, again: with other numbers of
+frames in a clip, with the frames of each clip or of each tracklet shuffled, with one frame repeated, and with every way
+to sample test clips. Of several runs, of other seeds say, it writes the means. Written are a JSON file, and a Markdown
+table and a picture beside it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ import yaml
 from matplotlib.figure import Figure
 
 from benchmarks.accuracy import KEYS, summarise
-from benchmarks.machine import draw_bars, environment, markdown, write
+from benchmarks.machine import draw_bars, environment, markdown, output_file, run_script, write
 from benchmarks.speed import Case, measure
 from benchmarks.timing import Effort
-from st_reid.checkpoints import build_from_checkpoint, load_checkpoint
+from st_reid import cli
+from st_reid.checkpoints import load_checkpoint
 from st_reid.compute import Compute
-from st_reid.config import EvalConfig, ReadConfig
+from st_reid.config import EvalConfig, EvaluateConfig, ReadConfig
 from st_reid.data.clips import RANDOM_SAMPLERS, SAMPLERS
 from st_reid.data.datasets import read_dataset
 from st_reid.data.sampling import derived_rng
@@ -41,6 +43,7 @@ from st_reid.data.tracklet import Tracklet
 from st_reid.engine import ClipReader, extract_features
 from st_reid.errors import UserError
 from st_reid.evaluation import Retrieval
+from st_reid.loading import load_for_evaluation
 from st_reid.report import figures
 from st_reid.run_folder import BEST
 
@@ -223,44 +226,80 @@ def _of(kind: type, settings: Mapping[str, Any], *left_out: str) -> Any:
     return kind(**{name: value for name, value in settings.items() if name in names})
 
 
-def ablate(run: Path, root: str | None, device: str, precision: str | None) -> dict[str, Any]:
-    """Evaluate a run's checkpoint in every variant, by appearance.
-
-    Args:
-        run: its folder.
-        root: of the dataset, if it is elsewhere now.
-        device: to run on.
-        precision: if another than the run's.
+def evaluation_of(folder: Path) -> EvaluateConfig:
+    """Return the evaluation that a folder is of, by appearance: a training run's of its best checkpoint, or its own.
 
     Raises:
-        UserError: no checkpoint of a training run, or a dataset that is not there.
+        UserError: the folder is of neither.
     """
-    path = run / "checkpoints" / BEST
-    checkpoint = load_checkpoint(path)
-    if "config" not in checkpoint:
-        raise UserError(f"{path} does not say what it was trained with; pass the folder of a training run")
-    config = checkpoint["config"]
-    compute = Compute.choose(device, precision or config["precision"])
-    model = compute.place(build_from_checkpoint(checkpoint, path))
-    if config["targets"] is None:
-        dataset = read_dataset(config["sources"], root or config["root"], config["data"]["options"])
-    else:
-        dataset = read_dataset(config["targets"], root or config["target_root"] or config["root"])
-    read = _of(ReadConfig, config["data"])
-    test: EvalConfig = _of(EvalConfig, config["eval"], "joint", "rerank")
-    retrieval = Retrieval.of(dataset.query, dataset.gallery, test)
+    path, config_file = folder / "checkpoints" / BEST, folder / "config.yaml"
+    if path.exists():
+        checkpoint = load_checkpoint(path)
+        if "config" not in checkpoint:
+            raise UserError(f"{path} does not say what it was trained with; pass the folder of a training run")
+        settings = checkpoint["config"]
+        data, test = _of(ReadConfig, settings["data"]), _of(EvalConfig, settings["eval"], "joint", "rerank")
+        where = {"sources": settings["sources"], "root": settings["root"]}
+        if settings["targets"] is not None:
+            where = {"sources": settings["targets"], "root": settings["target_root"] or settings["root"]}
+            data = replace(data, options={})
+        more = {"precision": settings["precision"], "seed": settings["seed"], "data": data, "eval": test}
+        return EvaluateConfig(weights=str(path), **where, **more)
+    if not config_file.exists() or "weights" not in (yaml.safe_load(config_file.read_text(encoding="utf-8")) or {}):
+        raise UserError(f"{folder} holds neither checkpoints/{BEST} nor an evaluation; pass a finished run's folder")
+    config = cli.parse(EvaluateConfig, ["--config", str(config_file)], "python -m benchmarks.compare")
+    return replace(config, eval=replace(config.eval, joint=None, rerank=None))
+
+
+def ablate(config: EvaluateConfig) -> dict[str, Any]:
+    """Evaluate a checkpoint in every variant, by appearance: the first as ``st_reid.evaluate`` does.
+
+    Raises:
+        UserError: weights or a dataset that are not there, or do not fit.
+    """
+    compute = Compute.choose(config.device, config.precision, config.compute)
+    sizes = {"height": config.height, "width": config.width, "seq_len": config.seq_len}
+    loaded = load_for_evaluation(config.weights, config.arch, config.options, **sizes)
+    model = compute.place(loaded.model)
+    dataset = read_dataset(config.sources, config.root, config.data.options)
+    retrieval = Retrieval.of(dataset.query, dataset.gallery, config.eval)
+    read = replace(config.data, interpolation=config.data.interpolation or loaded.interpolation)
     rows = []
-    for variant in variants(config["seq_len"], test.sampler, config["seed"]):
+    for variant in variants(loaded.seq_len, config.eval.sampler, config.seed):
         tracklets = retrieval.tracklets
         if variant.change is not None:
             tracklets = [variant.change(i, t) for i, t in enumerate(tracklets)]
-        sampling = replace(test, sampler=variant.sampler)
-        reader = ClipReader(config["height"], config["width"], variant.frames, config["seed"], read, sampling)
+        sampling = replace(config.eval, sampler=variant.sampler)
+        reader = ClipReader(loaded.height, loaded.width, variant.frames, config.seed, read, sampling)
         features = extract_features(model, tracklets, reader, compute, variant.name)
         row = {"variant": variant.name, "frames": variant.frames, "sampler": variant.sampler}
         rows.append(row | figures(retrieval.rank(retrieval.distances(features))))
         print(ablation_table(rows[:1] + rows[-1:]).splitlines()[-1], flush=True)
-    return {"arch": config["arch"], "dataset": dataset.name, "uses_time": model.uses_time, "rows": rows}
+    return {"arch": loaded.arch, "dataset": dataset.name, "uses_time": model.uses_time, "rows": rows}
+
+
+def mean_of(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return ablations of one model as one: means, and as ``range`` the lowest and highest; one alone stays as it is.
+
+    Raises:
+        UserError: the runs are of different models, datasets or variants.
+    """
+    first, *others = runs.values()
+    if not others:
+        return dict(first)
+    what = ("variant", "frames", "sampler")
+    kinds = {
+        repr([run["arch"], run["dataset"], *([row[key] for key in what] for row in run["rows"])])
+        for run in runs.values()
+    }
+    if len(kinds) > 1:
+        raise UserError(f"{', '.join(runs)} are of different models, datasets or settings; ablate them one by one")
+    rows = []
+    for same in zip(*(run["rows"] for run in runs.values()), strict=True):
+        values = {key: [row[key] for row in same] for key in KEYS}
+        row = {key: same[0][key] for key in what} | {key: float(np.mean(v)) for key, v in values.items()}
+        rows.append(row | {"range": {key: [min(v), max(v)] for key, v in values.items()}})
+    return {**first, "rows": rows, "runs": {name: run["rows"] for name, run in runs.items()}}
 
 
 def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -280,14 +319,16 @@ def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of finished runs, or of evaluations")
-    parser.add_argument("--ablate", type=Path, metavar="RUN", help="evaluate this run's checkpoint in every variant")
-    parser.add_argument("--root", help="where the run's dataset is now")
+    parser.add_argument("--ablate", nargs="+", type=Path, metavar="RUN", help="evaluate their checkpoints in variants")
+    parser.add_argument("--root", help="of --ablate: where the dataset is now")
     parser.add_argument("--batch", type=int, default=16, help="clips a batch, for the speed")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: what pays; ablation: the run's")
     parser.add_argument("--mode", default="channels_last", help="of benchmarks.speed, for the speed")
     parser.add_argument("--rounds", type=int, default=Effort.rounds, help="timed calls of a model at most")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--output", type=Path, default=Path("compare.json"), help="JSON file; .md and .png beside it")
+    parser.add_argument(
+        "--output", type=output_file, default=Path("compare.json"), help="JSON file; .md and .png beside it"
+    )
     args = parser.parse_args()
     if bool(args.runs) == (args.ablate is not None):
         parser.error("pass the folders of runs to compare, or one with --ablate")
@@ -296,19 +337,24 @@ def main() -> None:
     content: dict[str, Any] = {"environment": environment("compare", compute.device)}
     picture = args.output.with_suffix(".png")
     if args.ablate is not None:
-        content |= ablate(args.ablate, args.root, args.device, args.precision)
+        given = {"device": args.device, "root": args.root, "precision": args.precision}
+        given = {name: value for name, value in given.items() if value is not None}
+        evaluations = {str(folder): replace(evaluation_of(folder), **given) for folder in args.ablate}
+        content |= mean_of({name: ablate(evaluation) for name, evaluation in evaluations.items()})
         text = ablation_table(content["rows"])
         bars = {
             f"{row['variant']}: {row['frames']} frames, {row['sampler']}": (
-                100 * row["interval95"]["mAP"][0],
+                100 * low,
                 100 * row["mAP"],
-                100 * row["interval95"]["mAP"][1],
+                100 * high,
             )
             for row in content["rows"]
+            for low, high in [row.get("range", row.get("interval95"))["mAP"]]
         }
         write(args.output, content)
         title = f"{content['arch']} on {content['dataset']}"
-        draw_bars({title: bars}, "mAP in percent; lines: 95% interval over queries", picture)
+        lines = f"range of {len(args.ablate)} runs" if "runs" in content else "95% interval over queries"
+        draw_bars({title: bars}, f"mAP in percent; lines: {lines}", picture)
     else:
         precision = str(compute.dtype).removeprefix("torch.")
         effort = Effort(args.rounds)
@@ -326,4 +372,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

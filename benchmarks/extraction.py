@@ -11,11 +11,10 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from benchmarks.machine import environment, quartiles, write
+from benchmarks.machine import environment, output_file, quartiles, run_script, write
 from st_reid.compute import Compute
 from st_reid.config import EvalConfig, ReadConfig
 from st_reid.data.datasets import read_dataset
@@ -46,7 +45,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--root", help="of the walkers data; by default in the cache folder")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--output", type=Path, help="JSON file for the result")
+    parser.add_argument("--output", type=output_file, help="JSON file for the result")
     args = parser.parse_args()
 
     compute = Compute.choose(args.device)
@@ -95,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from st_reid.files import write_text
+from st_reid import cli
+from st_reid.errors import UserError
+from st_reid.files import check_output, write_text
 from st_reid.report import processor
+
+
+def run_script(main: Callable[[], None]) -> NoReturn:
+    """Run a benchmark's command line and exit; of what its user can mend it says one line, and exits with 2."""
+    cli.run(lambda _: main(), f"python -m benchmarks.{Path(sys.argv[0]).stem}")
+
+
+def output_file(text: str) -> Path:
+    """Return the path of a file to write, for argparse: where it cannot be, nothing should be measured for it."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder; pass a file, such as {path / 'result.json'}")
+    try:
+        check_output(path.parent)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return path
 
 
 def environment(script: str, device: str | torch.device = "cpu") -> dict[str, Any]:

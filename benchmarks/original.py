@@ -7,7 +7,8 @@
 as its authors ran it, and the port likewise, with channels last, and in bfloat16; ``--compile`` adds compiled ones. The
 rest is retrieval on Market-1501's real cameras and times (see :mod:`benchmarks.real_times`): ST-ReID's literal loops,
 and for ranking and re-ranking torchreid's Python, which is the published code. The variants of a task are timed in
-turns, and ratios are taken within a round. Beside each ratio is the greatest difference from the literal's output.
+turns, and ratios are taken within a round. Beside each ratio is the greatest difference from the literal's output. A
+second table says where PSTA's time goes: the seconds of one profiled call in convolutions, batch norm and so on.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.machine import draw_bars, environment, markdown, quartiles, write
+from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, run_script, write
 from benchmarks.real_times import RealTimes
 from benchmarks.speed import BUFFERS, Case, inference, place, training
-from benchmarks.timing import math_of, ratios, time_in_turns
+from benchmarks.timing import OPERATIONS, REST, math_of, ratios, seconds_by_kind, time_in_turns
 from legacy_ports import convert_psta
 from legacy_ports import st_reid as literal_st
 from legacy_ports.psta import LegacyPSTA
 from st_reid import create_model
 from st_reid.compute import Compute
 from st_reid.data.transforms import to_float
+from st_reid.errors import UserError
 from st_reid.retrieval import (
     CosineDistance,
     SpatialTemporalModel,
@@ -67,11 +69,13 @@ class Task(NamedTuple):
         variants: calls by name, the literal one first.
         compare: makes arrays of what a call returns, of which the greatest difference is taken.
         relative: whether differences are relative to the literal's greatest value, array by array.
+        profiled: whether the seconds of each kind of operation are taken too.
     """
 
     variants: dict[str, Callable[[], Any]]
     compare: Callable[[Any], Sequence[NDArray]]
     relative: bool = False
+    profiled: bool = False
 
 
 def literal_psta() -> nn.Module:
@@ -127,7 +131,13 @@ def warm_statistics(model: nn.Module, clips: Tensor) -> None:
 
 
 def psta_task(kind: str, device: torch.device, frames: int, batch: int, compiled: bool) -> Task:
-    """Return PSTA's ``inference`` or ``training`` in all variants; each has a model of its own."""
+    """Return PSTA's ``inference`` or ``training`` in all variants; each has a model of its own.
+
+    Raises:
+        UserError: a number of frames that the literal formulation does not take.
+    """
+    if frames % 8:
+        raise UserError(f"frames is {frames}; the literal formulation takes multiples of 8")
     case = Case("psta", kind, frames, batch, "float32", "eager", *SIZE)
     clips = picture_clips(case, device, BUFFERS)
     literal = literal_psta().to(device)
@@ -142,8 +152,8 @@ def psta_task(kind: str, device: torch.device, frames: int, batch: int, compiled
     variants = {LITERAL: make(literal, place(literal, "float32", "eager", device), clips)}
     variants |= {name: port(*how) for name, how in (PORTS | (COMPILED if compiled else {})).items()}
     if kind == "training":  # the first step's loss and gradient: later ones are of other weights
-        return Task(variants, lambda figures: [np.array(figures[n]) for n in ("loss", "grad_norm")], relative=True)
-    return Task(variants, lambda feature: [feature.float().cpu().numpy()], relative=True)
+        return Task(variants, lambda figures: [np.array(figures[n]) for n in ("loss", "grad_norm")], True, True)
+    return Task(variants, lambda feature: [feature.float().cpu().numpy()], True, True)
 
 
 class RetrievalInput:
@@ -263,6 +273,7 @@ def measure(task: Task, device: torch.device, rounds: int, warm_up: int) -> dict
     with math_of("float32"):
         outputs = {name: task.compare(call()) for name, call in task.variants.items()}
         seconds = time_in_turns(task.variants, device, rounds, warm_up)
+        kinds = {name: seconds_by_kind(call, device) for name, call in task.variants.items() if task.profiled}
     first = next(iter(task.variants))
     return {
         name: {
@@ -270,6 +281,7 @@ def measure(task: Task, device: torch.device, rounds: int, warm_up: int) -> dict
             "times_as_fast": ratios(seconds[first], values),
             "difference": difference(outputs[name], outputs[first], task.relative),
             "relative": task.relative,
+            "seconds_by_kind": kinds.get(name),
         }
         for name, values in seconds.items()
     }
@@ -293,6 +305,22 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
+def as_text(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the tables."""
+    return "\n".join(part for part in (table(results), kinds_table(results)) if part)
+
+
+def kinds_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return where the time goes as Markdown; empty where nothing was profiled."""
+    lines = [
+        (task, name, *(f"{seconds:.3f}" for seconds in row["seconds_by_kind"].values()))
+        for task, rows in results.items()
+        for name, row in rows.items()
+        if row["seconds_by_kind"]
+    ]
+    return markdown(("task", "variant", *(f"{kind}, s" for kind in (*OPERATIONS, REST))), lines) if lines else ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="default: all")
@@ -305,7 +333,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="timed calls of each variant")
     parser.add_argument("--warm-up", type=int, default=2, help="calls of each that are not timed")
     parser.add_argument("--device", default="auto", help="of PSTA; retrieval is on the CPU")
-    parser.add_argument("--output", type=Path, default=Path("original.json"), help="JSON file; .md and .png beside it")
+    parser.add_argument(
+        "--output", type=output_file, default=Path("original.json"), help="JSON file; .md and .png beside it"
+    )
     args = parser.parse_args()
 
     device = Compute.choose(args.device, "float32").device
@@ -321,9 +351,9 @@ def main() -> None:
             batch = args.batch if name == "inference" else args.train_batch
             task = psta_task(name, device, args.frames, batch, args.compile)
             results[name] = measure(task, device, args.rounds, args.warm_up)
-        print(table({name: results[name]}), flush=True)
+        print(as_text({name: results[name]}), flush=True)
         write(args.output, {**content, "results": results})
-    args.output.with_suffix(".md").write_text(table(results), encoding="utf-8")
+    args.output.with_suffix(".md").write_text(as_text(results), encoding="utf-8")
     panels = {
         task: {name: tuple(row["times_as_fast"][q] for q in ("q1", "median", "q3")) for name, row in rows.items()}
         for task, rows in results.items()
@@ -332,4 +362,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 
 from benchmarks.clip_loading import SEQ_LEN, made_up_tracklets, st_reid_dataset, torchreid_dataset
-from benchmarks.machine import draw_bars, environment, markdown, quartiles, write
+from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, run_script, write
 from benchmarks.timing import ratios
 from st_reid import train
 from st_reid.compute import Compute
@@ -159,7 +159,9 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of JPEGs to shrink to 64 x 128; default: made-up ones")
     parser.add_argument("--runs", nargs="*", type=Path, help="finished runs to read; default: one is made; empty: none")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--output", type=Path, default=Path("pipeline.json"), help="JSON file; .md and .png beside it")
+    parser.add_argument(
+        "--output", type=output_file, default=Path("pipeline.json"), help="JSON file; .md and .png beside it"
+    )
     args = parser.parse_args(own)
 
     compute = Compute.choose(args.device, "float32")
@@ -193,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

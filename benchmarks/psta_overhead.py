@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.machine import environment, quartiles, write
+from benchmarks.machine import environment, output_file, quartiles, run_script, write
 from benchmarks.timing import DTYPES, math_of, ratios, time_in_turns
 from legacy_ports.psta import LegacyPSTA
 from st_reid import create_model
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, or a CUDA device")
     parser.add_argument("--precision", default="float32", choices=DTYPES, help="of the passes")
     parser.add_argument("--channels-last", action="store_true", help="lay images out with their channels last")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/psta_overhead.json"))
+    parser.add_argument("--output", type=output_file, default=Path("benchmarks/results/psta_overhead.json"))
     args = parser.parse_args()
 
     start_environment = environment("psta_overhead", args.device)
@@ -76,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

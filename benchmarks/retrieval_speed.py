@@ -13,11 +13,10 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import environment, peak_gigabytes, write
+from benchmarks.machine import environment, output_file, peak_gigabytes, run_script, write
 from benchmarks.real_times import RealTimes
 from st_reid.retrieval import (
     CosineDistance,
@@ -65,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", action="store_true", help="time torchreid too")
     parser.add_argument("--large", action="store_true", help="re-rank 2,000 x 98,000 too")
-    parser.add_argument("--output", type=Path, help="JSON file for the result")
+    parser.add_argument("--output", type=output_file, help="JSON file for the result")
     args = parser.parse_args()
 
     machine = environment("retrieval_speed")
@@ -114,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

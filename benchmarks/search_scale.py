@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import environment, peak_gigabytes, write
+from benchmarks.machine import environment, output_file, peak_gigabytes, run_script, write
 from st_reid.features import FeatureSet
 from st_reid.retrieval import CosineDistance, Index, nearest
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--dimensions", type=int, default=512)
     parser.add_argument("--index-up-to", type=int, default=100_000, help="larger galleries are searched exactly only")
-    parser.add_argument("--output", type=Path, help="JSON file for the result")
+    parser.add_argument("--output", type=output_file, help="JSON file for the result")
     args = parser.parse_args()
 
     machine = environment("search_scale")
@@ -88,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

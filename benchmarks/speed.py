@@ -6,7 +6,8 @@
 
 A row is a model at a number of frames, a batch size, a precision and a mode, inference or a whole training step. What
 cannot be run is a row with its reason. Rows are written as they come; ``--add`` keeps those of the output file and
-measures only what is missing, so that a table can be completed in several sittings. Written are the JSON file of
+measures only what is missing, so that a table can be completed in several sittings; with ``--steady`` what was measured
+while something else ran is missing too. Written are the JSON file of
 ``--output``, and a Markdown table and a picture beside it. docs/benchmarks.md says what each number means.
 """
 
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import draw_bars, environment, markdown, quartiles, write
+from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, run_script, write
 from benchmarks.timing import DTYPES, Effort, back_to_back, ceilings, higher, math_of, seconds_of, warmed_up
 from st_reid import create_model, list_models
 from st_reid.checkpoints import CLASSIFIERS
@@ -240,6 +241,11 @@ def key(row: Mapping[str, Any]) -> str:
     return json.dumps([row[field.name] for field in fields(Case)])
 
 
+def steady(row: Mapping[str, Any], ratio: float) -> bool:
+    """Say whether a row's quartiles are no further apart than ``ratio``; what failed has none, and stays."""
+    return "failed" in row or row["clips_per_second"]["q3"] <= ratio * row["clips_per_second"]["q1"]
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as Markdown."""
     head = ("model", "frames", "task", "precision", "mode", "batch", "M parameters", "GFLOPs a clip", "latency, ms")
@@ -312,8 +318,13 @@ def main() -> None:
     parser.add_argument("--ceiling-size", type=int, help="rows of the matrices of the ceilings (2048, on CUDA 8192)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--add", action="store_true", help="keep the output file's rows and measure what is missing")
-    parser.add_argument("--output", type=Path, default=Path("speed.json"), help="JSON file; .md and .png beside it")
+    parser.add_argument("--steady", type=float, help="with --add, keep only rows with quartiles this close, 1.2 say")
+    parser.add_argument(
+        "--output", type=output_file, default=Path("speed.json"), help="JSON file; .md and .png beside it"
+    )
     args = parser.parse_args()
+    if args.steady is not None and not args.add:
+        parser.error("--steady chooses among the rows that --add keeps; pass --add too")
 
     device = Compute.choose(args.device, "float32").device
     chosen = USUAL | (ON_CUDA if device.type == "cuda" else ON_CPU) | (QUICK if args.quick else {})
@@ -328,8 +339,12 @@ def main() -> None:
     content: dict[str, Any] = read(args.output) if args.add and args.output.exists() else {"runs": [], "rows": []}
     run: dict[str, Any] = {"environment": environment("speed", device), "effort": asdict(effort), "classes": CLASSES}
     content["runs"].append(run)
+    asked_for = list(cases(size=tuple(args.size), **chosen))
+    if args.steady is not None:
+        again = {key(asdict(case)) for case in asked_for}
+        content["rows"] = [row for row in content["rows"] if key(row) not in again or steady(row, args.steady)]
     done = {key(row) for row in content["rows"]}
-    missing = [case for case in cases(size=tuple(args.size), **chosen) if key(asdict(case)) not in done]
+    missing = [case for case in asked_for if key(asdict(case)) not in done]
     model = None
     for case in missing:
         if case.model != model:  # again for each model: on a shared machine one look at the ceilings is too few
@@ -350,4 +365,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,9 +12,12 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.machine import quartiles
 
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else each profile of a CPU complains that there is no GPU
 LEAST_ROUNDS = 3
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 """What a precision computes in; ``tf32`` is float32 whose products a GPU may round."""
@@ -76,6 +81,36 @@ def time_in_turns(
             taken = seconds_of(function, device)
             if step >= warm_up:
                 seconds[name].append(taken)
+    return seconds
+
+
+OPERATIONS = {
+    "convolutions": re.compile("conv"),
+    "matrix products": re.compile("(add|b|baddb)?mm$|addmv$|linear"),
+    "batch norm": re.compile("batch_norm"),
+}
+"""What the names of operations have in common, by kind; whatever has none of it is the rest."""
+REST = "the rest"
+
+
+def seconds_by_kind(function: Callable[[], object], device: torch.device) -> dict[str, float]:
+    """Return the seconds of one more call by kind of operation, forward and backward, and of the whole call.
+
+    Operations that a compiler has fused are in the rest. On a GPU the seconds are those of its kernels.
+    """
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if on_gpu else [])
+    with profile(activities=activities) as profiler:
+        function()
+        if on_gpu:
+            torch.cuda.synchronize(device)
+    seconds = dict.fromkeys((*OPERATIONS, REST), 0.0)
+    for event in profiler.key_averages():
+        if event.device_type == DeviceType.CPU:  # which the time of the kernels that it began is counted with
+            taken = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+            name = event.key.rpartition("::")[2]
+            kind = next((kind for kind, pattern in OPERATIONS.items() if pattern.search(name)), REST)
+            seconds[kind] += taken / 1e6
     return seconds
 
 

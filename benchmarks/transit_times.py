@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import environment, write
+from benchmarks.machine import environment, output_file, run_script, write
 from benchmarks.real_times import Columns, RealTimes
 from st_reid.retrieval import (
     CosineDistance,
@@ -62,7 +61,7 @@ def cases(name: str, data: RealTimes) -> Iterator[tuple[str, Columns, Columns, C
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, help="JSON file for the result")
+    parser.add_argument("--output", type=output_file, help="JSON file for the result")
     args = parser.parse_args()
     machine = environment("transit_times")
     results: dict[str, dict[str, dict[str, float]]] = {}
@@ -89,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.machine import output_file, run_script
 from st_reid.baselines import color_histogram
 from st_reid.data.datasets._walkers.cameras import MARKS, SPREAD, TRANSIT
 from st_reid.data.datasets._walkers.people import Person, make_people
@@ -212,7 +213,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the dataset and the network (0)")
     parser.add_argument("--steps", type=int, default=600, help="of the network's training (600)")
     parser.add_argument("--threads", type=int, default=1, help="of torch; more can be slower for so small a net (1)")
-    parser.add_argument("--output", type=Path, default=Path("walkers_calibration.json"), help="JSON file")
+    parser.add_argument("--output", type=output_file, default=Path("walkers_calibration.json"), help="JSON file")
     parser.add_argument("--picture", type=Path, help="draw the contact sheet of the first seed here, measure nothing")
     args = parser.parse_args()
     if args.picture:
@@ -250,4 +251,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import compare
-from st_reid import train
+from st_reid import evaluate, train
 from st_reid.data.clips import SAMPLERS
 from st_reid.data.tracklet import Tracklet
 from st_reid.errors import UserError
@@ -76,6 +76,42 @@ def test_the_ablation_begins_with_what_the_run_reported(run, run_script, tmp_pat
     assert all(0 <= row["mAP"] <= 1 for row in content["rows"])
     assert output.with_suffix(".png").stat().st_size > 1000
     assert "| one frame repeated | 4 | all |" in output.with_suffix(".md").read_text()
+
+
+def test_of_an_evaluation_and_of_several_runs(run, run_script, dataset_folder, tmp_path):
+    weights = run / "checkpoints" / "best.pth"
+    settings = {"--weights": weights, "--sources": "manifest", "--root": dataset_folder, "--output": tmp_path / "e"}
+    settings |= {"--seq-len": 2, "--precision": "float32", "--device": "cpu", "--eval.rerank": "{k1: 2}"}
+    evaluate.main([str(a) for pair in settings.items() for a in pair])
+    alone, both = (
+        run_script("compare", "--ablate", *folders, "--device", "cpu", output=tmp_path / f"{len(folders)}.json")
+        for folders in ([tmp_path / "e"], [tmp_path / "e", tmp_path / "e"])
+    )
+    reported = json.loads((tmp_path / "e" / "report.json").read_text())["appearance"]
+    assert {key: alone["rows"][0][key] for key in reported} == reported
+    assert (alone["rows"][0]["frames"], "runs" in both) == (2, False)  # a folder named twice is one
+
+
+def test_the_mean_of_several_ablations():
+    def ablation(mAP, arch="psta"):
+        row = {"variant": "as the run", "frames": 4, "sampler": "all", "rank1": 0.5, "mAP": mAP, "mINP": 0.3}
+        return {"arch": arch, "dataset": "d", "rows": [row]}
+
+    found = compare.mean_of({"a": ablation(0.4), "b": ablation(0.5)})
+    (row,) = found["rows"]
+    assert (row["mAP"], row["range"]["mAP"]) == (pytest.approx(0.45), [0.4, 0.5])
+    assert found["runs"]["b"][0]["mAP"] == 0.5
+    assert "| as the run | 4 | all | 50.0 | 45.0 | 30.0 | +0.0 |" in compare.ablation_table(found["rows"])
+    with pytest.raises(UserError, match="a, b are of different models"):
+        compare.mean_of({"a": ablation(0.4), "b": ablation(0.5, "osnet_x0_25")})
+
+
+def test_nothing_to_ablate(tmp_path):
+    with pytest.raises(UserError, match=r"holds neither checkpoints/best\.pth nor an evaluation"):
+        compare.evaluation_of(tmp_path)
+    (tmp_path / "config.yaml").write_text("epochs: 3\n")  # a run that was stopped
+    with pytest.raises(UserError, match="holds neither"):
+        compare.evaluation_of(tmp_path)
 
 
 def report(**changes):

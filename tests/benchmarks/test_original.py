@@ -8,6 +8,7 @@ from torch import nn
 from benchmarks import original
 from legacy_ports.psta import LegacyPSTA, port_key
 from st_reid.data.transforms import to_float
+from st_reid.errors import UserError
 from st_reid.models.psta import PSTA, PSTAHead
 
 CHANNELS, DIM, CLASSES = 12, 16, 5
@@ -67,6 +68,15 @@ def test_the_whole_command(small_psta, run_script, tmp_path):
         assert max(exact.values()) < bound, (task, exact)
     assert 0 < results["inference"]["port, bfloat16, channels last"]["difference"] < 0.2
     assert output.with_suffix(".png").stat().st_size > 1000
+    profiled = {task: [row["seconds_by_kind"] for row in rows.values()] for task, rows in results.items()}
+    assert all(row["convolutions"] > 0 for task in ("inference", "training") for row in profiled[task])
+    assert set(profiled["ranking"]) == {None}
+    assert "convolutions, s" in output.with_suffix(".md").read_text()
+
+
+def test_frames_that_the_literal_formulation_does_not_take():
+    with pytest.raises(UserError, match="frames is 7; the literal formulation takes multiples of 8"):
+        original.psta_task("inference", torch.device("cpu"), 7, 1, False)
 
 
 def test_running_statistics_are_a_batchs():

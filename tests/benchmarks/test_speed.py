@@ -112,6 +112,14 @@ def test_the_whole_command_and_its_completion(run_script, tmp_path):
     assert second["rows"][:2] == first["rows"]
     assert [(row["mode"], row["run"]) for row in second["rows"][2:]] == [("channels_last", 1)]
 
+    second["rows"][0]["clips_per_second"]["q3"] = 9e9  # something else ran while it was measured
+    second["rows"][2]["clips_per_second"]["q3"] = 9e9  # and now it is not asked for
+    output.write_text(json.dumps(second))
+    more = ("--modes", "eager", "--tasks", "inference", "--add", "--steady", 1e6)
+    third = run_script("speed", "--models", "osnet_x0_25", *models[3:], *TINY, *more, output=output)
+    assert third["rows"][:2] == second["rows"][1:]
+    assert [(row["mode"], row["run"]) for row in third["rows"][2:]] == [("eager", 2)]
+
 
 def test_only_its_own_files_are_completed(tmp_path):
     (tmp_path / "other.json").write_text("{}")

@@ -1,8 +1,14 @@
 """What the scripts share: rounds, turns, ratios, ceilings, tables and pictures. Nothing is asked of a time itself."""
 
+import argparse
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import machine, timing
 
@@ -47,6 +53,47 @@ def test_ceilings_are_rates():
     assert all(rate > 0 for rate in (*found["matmul"].values(), found["copy"]))
     a, b = {"matmul": {"x": 1, "y": 4}, "copy": 2}, {"matmul": {"x": 3, "y": 2}, "copy": 1}
     assert timing.higher(a, b) == {"matmul": {"x": 3, "y": 4}, "copy": 2}
+
+
+def test_seconds_go_to_the_kind_of_operation_that_takes_them():
+    x, square = torch.randn(4, 8, 32, 32), torch.randn(256, 256)
+    convolution, norm = nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)
+    calls = {
+        "convolutions": lambda: convolution(x).sum().backward(),
+        "matrix products": lambda: torch.mm(square, square),
+        "batch norm": lambda: norm(x).sum().backward(),
+    }
+    assert set(calls) == set(timing.OPERATIONS)
+    for own, call in calls.items():
+        found = timing.seconds_by_kind(call, CPU)
+        assert set(found) == {*timing.OPERATIONS, timing.REST}
+        assert [kind for kind in timing.OPERATIONS if found[kind] > 0] == [own]
+
+
+def test_the_seconds_of_all_kinds_are_those_of_the_call():
+    call = nn.Sequential(nn.Conv2d(3, 64, 7), nn.BatchNorm2d(64), nn.ReLU())
+    x = torch.randn(16, 3, 64, 64)
+    start = time.perf_counter()
+    kinds = timing.seconds_by_kind(lambda: call(x), CPU)
+    assert 0 < sum(kinds.values()) < time.perf_counter() - start
+
+
+@pytest.mark.parametrize("output", ["", "folder", "file/result.json"])
+def test_what_cannot_be_written_is_said_before_anything_is_measured(output, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is a folder; pass a file|cannot be made"):
+        machine.output_file(str(tmp_path / output))
+    assert machine.output_file(str(tmp_path / "new" / "result.json")) == tmp_path / "new" / "result.json"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_users_mistake_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.compare", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"python -m benchmarks.compare: error: {tmp_path} has no report.json")
 
 
 def test_tables_and_pictures(tmp_path):
