@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
@@ -25,6 +26,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, run_script, write
@@ -48,7 +52,7 @@ TASKS = ("inference", "training")
 MODES = {"eager": None, "channels_last": None, "compile": "default", "cudagraphs": "reduce-overhead"}
 """How a model is run, each on top of the one before: the mode of ``torch.compile``, ``None`` for none."""
 CLASSES = 625  # identities of MARS' training set
-BUFFERS = 4  # different inputs, in turns, so that none is still in a cache
+BUFFERS = 4  # different inputs, in turns
 
 # On a CPU compiling takes minutes a row, so it is done on demand.
 ON_CPU = {"precisions": ("float32", "bfloat16"), "modes": ("eager", "channels_last"), "batches": (1, 8)}
@@ -165,21 +169,37 @@ def training(model: nn.Module, compute: Compute, batches: Sequence[Tensor]) -> C
     return lambda: learner.step([next(turns)])
 
 
+class ByteCounter(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations read and write: what memory moves where none are fused."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.total += sum(x.nbytes for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor))
+        return out
+
+
 @cache
 def cost(case: Case, device: torch.device) -> dict[str, Any]:
-    """Return parameters, width of the feature, and FLOPs a clip, of multiplications and additions each.
+    """Return parameters, width of the feature, and for a clip the FLOPs and the bytes that operations read and write.
 
-    Parameters are those that a feature needs: no classifiers. A training step counts as three forward passes in
-    training mode, as its backward pass costs two: what the counter says of grouped convolutions backward is too much.
+    Multiplications and additions count as one FLOP each. Parameters are those that a feature needs: no classifiers. A
+    training step counts as three forward passes in training mode, as its backward pass costs two: what the counter says
+    of grouped convolutions backward is too much.
     """
-    model = case.build().to(device)
+    model = case.build()
+    compute = place(model, case.precision, "channels_last", device)
     parameters = sum(p.numel() for name, p in model.named_parameters() if not {*CLASSIFIERS} & {*name.split(".")})
     (clips,) = replace(case, batch=2).clips(device, count=1)  # batch norm needs two
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.train(case.task == "training")(to_float(clips))
+    model.train(case.task == "training")
+    with torch.no_grad(), FlopCounterMode(display=False) as flops, ByteCounter() as moved, compute.autocast():
+        model(to_float(clips))
     passes = 3 if case.task == "training" else 1
-    flops = passes * counter.get_total_flops() / len(clips)
-    return {"parameters": parameters, "feature_dim": model.feature_dim, "flops_per_clip": flops}
+    each = {"flops_per_clip": flops.get_total_flops(), "bytes_per_clip": moved.total}
+    each = {name: passes * amount / len(clips) for name, amount in each.items()}
+    return {"parameters": parameters, "feature_dim": model.feature_dim, **each}
 
 
 def measure(case: Case, device: torch.device, effort: Effort) -> dict[str, Any]:
@@ -187,25 +207,30 @@ def measure(case: Case, device: torch.device, effort: Effort) -> dict[str, Any]:
     row = asdict(case)
     try:
         with math_of(case.precision):
-            return row | _measured(case, device, effort)
+            row |= _measured(case, device, effort)
     except Exception as error:  # out of memory, no compiler, a size that will not do: whatever it is, the rest goes on
-        return row | {"failed": _reason(error)}
-    finally:
-        torch.compiler.reset()
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        if isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError):
+            raise  # after which nothing that this process asks of the GPU can be trusted
+        row |= {"failed": _reason(error)}
+    torch.compiler.reset()
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return row
 
 
 def _measured(case: Case, device: torch.device, effort: Effort) -> dict[str, Any]:
-    costs = cost(replace(case, batch=2, precision="float32", mode="eager"), device)
+    costs = cost(replace(case, batch=2, mode="channels_last"), device)
     model = case.build()
     compute = place(model, case.precision, case.mode, device)
     call = (training if case.task == "training" else inference)(model, compute, case.clips(device))
-    first, rounds = warmed_up(call, device, effort)
     memory = None
-    if device.type == "cuda":
+    if device.type == "cuda":  # before the first call: to play a CUDA graph again allocates nothing
         torch.cuda.reset_peak_memory_stats(device)
+    counters.clear()
+    first, rounds = warmed_up(call, device, effort)
+    if case.mode == "cudagraphs" and (skipped := counters["inductor"]["cudagraph_skips"]):
+        raise RuntimeError(f"{skipped} of its CUDA graphs could not be recorded")
     seconds = quartiles(back_to_back(call, device, rounds))
     if device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(device) / 2**30
@@ -224,11 +249,12 @@ def _measured(case: Case, device: torch.device, effort: Effort) -> dict[str, Any
 
 
 def add_shares(content: Mapping[str, Any]) -> None:
-    """Write into every row its share of the large matrix product's operations a second, as found in its run."""
+    """Write into every row its shares of the large matrix product's operations and the large copy's bytes a second."""
     for row in content["rows"]:
         if "failed" not in row:
-            ceiling = content["runs"][row["run"]]["ceilings"]["matmul"][row["precision"]]
-            row["share_of_matmul"] = row["flops_per_clip"] * row["clips_per_second"]["median"] / ceiling
+            found, clips = content["runs"][row["run"]]["ceilings"], row["clips_per_second"]["median"]
+            row["share_of_matmul"] = row["flops_per_clip"] * clips / found["matmul"][row["precision"]]
+            row["share_of_copy"] = row["bytes_per_clip"] * clips / found["copy"]
 
 
 def _reason(error: Exception) -> str:
@@ -242,21 +268,45 @@ def key(row: Mapping[str, Any]) -> str:
 
 
 def steady(row: Mapping[str, Any], ratio: float) -> bool:
-    """Say whether a row's quartiles are no further apart than ``ratio``; what failed has none, and stays."""
-    return "failed" in row or row["clips_per_second"]["q3"] <= ratio * row["clips_per_second"]["q1"]
+    """Say whether a row was measured, and its quartiles are no further apart than ``ratio``."""
+    return "failed" not in row and row["clips_per_second"]["q3"] <= ratio * row["clips_per_second"]["q1"]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as Markdown."""
-    head = ("model", "frames", "task", "precision", "mode", "batch", "M parameters", "GFLOPs a clip", "latency, ms")
-    head += ("clips/s (quartiles)", "frames/s", "peak GB", "of matmul")
+    head = ("model", "frames", "task", "precision", "mode", "batch", "input", "M parameters", "GFLOPs a clip")
+    head += ("latency, ms", "clips/s (quartiles)", "frames/s", "peak GB", "of matmul", "of copy", "run")
     return markdown(head, (_cells(row) for row in rows))
+
+
+def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return where and when rows were measured, and the ceilings there, as Markdown."""
+    head = (
+        "run",
+        "device",
+        "torch",
+        "commit",
+        "load before",
+        "TFLOP/s of a matrix product",
+        "GB/s of a copy",
+        "command",
+    )
+    lines = []
+    for i, run in enumerate(runs):
+        if "ceilings" in run:  # else nothing was missing
+            products = (f"{name} {rate / 1e12:.3g}" for name, rate in run["ceilings"]["matmul"].items())
+            copy = f"{run['ceilings']['copy'] / 1e9:.3g}"
+            where = [run["environment"][name] for name in ("device", "torch", "commit")]
+            load, command = f"{run['environment']['load']:.1f}", f"`{run['environment']['command']}`"
+            lines.append([i, *where, load, ", ".join(products), copy, command])
+    return markdown(head, lines)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     cells = [str(row[name]) for name in ("model", "frames", "task", "precision", "mode", "batch")]
+    cells.append(f"{row['height']} x {row['width']}")
     if "failed" in row:
-        return [*cells, "", "", "", row["failed"].replace("|", "/"), "", "", ""]
+        return [*cells, "", "", "", row["failed"].replace("|", "/"), "", "", "", "", str(row["run"])]
     clips, latency, memory = (row[name] for name in ("clips_per_second", "latency_seconds", "peak_memory_gb"))
     return [
         *cells,
@@ -267,6 +317,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['frames_per_second']:.4g}",
         "" if memory is None else f"{memory:.2f}",
         f"{row['share_of_matmul']:.0%}",
+        f"{row['share_of_copy']:.0%}",
+        str(row["run"]),
     ]
 
 
@@ -286,11 +338,11 @@ def fastest(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, tuple[flo
     }  # type: ignore[return-value]
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return a result file's content.
+def read(path: Path, here: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result file's content, to which rows can be added ``here``, in that environment.
 
     Raises:
-        UserError: it is none of this script's.
+        UserError: it is none of this script's, or of another device or PyTorch.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -299,7 +351,14 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is no result of benchmarks.speed ({error}); leave --add out, or pass another"
         ) from None
+    now = _where(here)
+    for there in {_where(run["environment"]) for run in content["runs"]} - {now}:
+        raise UserError(f"{path} is of {there}, and this is {now}; pass another --output")
     return content
+
+
+def _where(environment: Mapping[str, Any]) -> str:
+    return "{device}, torch {torch}, {threads} threads".format(**environment)
 
 
 def main() -> None:
@@ -330,19 +389,22 @@ def main() -> None:
     chosen = USUAL | (ON_CUDA if device.type == "cuda" else ON_CPU) | (QUICK if args.quick else {})
     chosen |= {name: getattr(args, name) for name in chosen if getattr(args, name) is not None}
     chosen["models"] = [name for pattern in chosen["models"] for name in list_models(pattern) or [pattern]]
+    only_on_gpus = {*(args.precisions or ()), *(args.modes or ())} & {"tf32", "cudagraphs"}
+    if only_on_gpus and device.type != "cuda":
+        raise UserError(f"{' and '.join(sorted(only_on_gpus))} needs a GPU, and the device is {device}; leave it out")
     for name in chosen["models"]:
         check_model(name, {})
     usual = Effort(rounds=3, seconds=0.5, warm_up=1) if args.quick else Effort()
-    given = {name: value for name in asdict(usual) if (value := getattr(args, name)) is not None}
+    given = {name: value for name in asdict(usual) if (value := getattr(args, name, None)) is not None}
     effort = replace(usual, **given)
 
-    content: dict[str, Any] = read(args.output) if args.add and args.output.exists() else {"runs": [], "rows": []}
-    run: dict[str, Any] = {"environment": environment("speed", device), "effort": asdict(effort), "classes": CLASSES}
+    here = environment("speed", device)
+    content: dict[str, Any] = read(args.output, here) if args.add and args.output.exists() else {"runs": [], "rows": []}
+    run: dict[str, Any] = {"environment": here, "effort": asdict(effort), "classes": CLASSES}
     content["runs"].append(run)
     asked_for = list(cases(size=tuple(args.size), **chosen))
-    if args.steady is not None:
-        again = {key(asdict(case)) for case in asked_for}
-        content["rows"] = [row for row in content["rows"] if key(row) not in again or steady(row, args.steady)]
+    again, ratio = {key(asdict(case)) for case in asked_for}, args.steady or math.inf
+    content["rows"] = [row for row in content["rows"] if key(row) not in again or steady(row, ratio)]
     done = {key(row) for row in content["rows"]}
     missing = [case for case in asked_for if key(asdict(case)) not in done]
     model = None
@@ -357,7 +419,8 @@ def main() -> None:
     if missing:
         rates = (f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in run["ceilings"]["matmul"].items())
         print(f"ceilings: {', '.join(rates)}, copy {run['ceilings']['copy'] / 1e9:.3g} GB/s")
-    args.output.with_suffix(".md").write_text(table(content["rows"]), encoding="utf-8")
+    text = table(content["rows"]) + "\n" + runs_table(content["runs"])
+    args.output.with_suffix(".md").write_text(text, encoding="utf-8")
     panels = {task: bars for task in TASKS if (bars := fastest(content["rows"], task))}
     if panels:
         titles = {"inference": "inference, the fastest way of each model", "training": "training step, likewise"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -28,18 +29,22 @@ class Effort:
     """How long something is timed.
 
     Attributes:
-        rounds: timed calls at most.
+        rounds: timed calls, more where they take less than ``least`` together.
         seconds: after which no more rounds are begun, once there are :data:`LEAST_ROUNDS`.
-        warm_up: calls before that are not timed, one at least.
+        warm_up: calls before that are not timed, one at least; a GPU gets more, until half of ``least`` is over.
+        least: seconds to time at least, so that a GPU's clock has risen, and no queue is all that is seen.
     """
 
     rounds: int = 20
     seconds: float = 10.0
     warm_up: int = 3
+    least: float = 1.0
 
     def rounds_of(self, seconds: float) -> int:
         """Return how many calls to time, where one takes ``seconds``."""
-        return max(min(LEAST_ROUNDS, self.rounds), min(self.rounds, int(self.seconds / max(seconds, 1e-9))))
+        seconds = max(seconds, 1e-6)
+        rounds = max(self.rounds, math.ceil(min(self.least, self.seconds) / seconds))
+        return max(min(LEAST_ROUNDS, self.rounds), min(rounds, int(self.seconds / seconds)))
 
 
 def seconds_of(function: Callable[[], object], device: torch.device) -> float:
@@ -57,18 +62,22 @@ def back_to_back(function: Callable[[], object], device: torch.device, rounds: i
             seconds.append(time.perf_counter() - start)
         return seconds
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(rounds + 1)]
-    marks[0].record()
-    for mark in marks[1:]:
-        function()
-        mark.record()
-    marks[-1].synchronize()
+    with torch.cuda.device(device):
+        marks[0].record()
+        for mark in marks[1:]:
+            function()
+            mark.record()
+        marks[-1].synchronize()
     return [a.elapsed_time(b) / 1000 for a, b in pairwise(marks)]
 
 
 def warmed_up(function: Callable[[], object], device: torch.device, effort: Effort) -> tuple[float, int]:
     """Call a function until it is warm; return the seconds of its first call, and how many calls to time."""
     seconds = [seconds_of(function, device) for _ in range(max(effort.warm_up, 1))]
-    return seconds[0], effort.rounds_of(seconds[-1])
+    first = seconds[0]
+    while device.type == "cuda" and sum(seconds[1:]) < min(effort.least, effort.seconds) / 2:
+        seconds.append(seconds_of(function, device))
+    return first, effort.rounds_of(seconds[-1])
 
 
 def time_in_turns(
@@ -94,9 +103,9 @@ REST = "the rest"
 
 
 def seconds_by_kind(function: Callable[[], object], device: torch.device) -> dict[str, float]:
-    """Return the seconds of one more call by kind of operation, forward and backward, and of the whole call.
+    """Return the seconds of one more call by kind of operation, forward and backward; together they are the call's.
 
-    Operations that a compiler has fused are in the rest. On a GPU the seconds are those of its kernels.
+    What a compiler has fused is in the rest. On a GPU the seconds are those of its kernels.
     """
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if on_gpu else [])
@@ -109,7 +118,8 @@ def seconds_by_kind(function: Callable[[], object], device: torch.device) -> dic
         if event.device_type == DeviceType.CPU:  # which the time of the kernels that it began is counted with
             taken = event.self_device_time_total if on_gpu else event.self_cpu_time_total
             name = event.key.rpartition("::")[2]
-            kind = next((kind for kind, pattern in OPERATIONS.items() if pattern.search(name)), REST)
+            fused = name.startswith("triton_")  # which is named after all that is in it
+            kind = next((kind for kind, pattern in OPERATIONS.items() if not fused and pattern.search(name)), REST)
             seconds[kind] += taken / 1e6
     return seconds
 

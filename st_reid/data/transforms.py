@@ -194,5 +194,10 @@ def to_float(
     """
     if clip.dtype != torch.uint8:
         raise TypeError(f"to_float got {clip.dtype}; expected the uint8 pixels of a clip")
-    middle, spread = (torch.tensor(values, device=clip.device)[:, None, None] for values in (mean, std))
-    return clip.to(torch.float32).sub_(255 * middle).div_(255 * spread).to(dtype)
+    middle, spread = (255 * _filled(values, clip.device)[:, None, None] for values in (mean, std))
+    return clip.to(torch.float32).sub_(middle).div_(spread).to(dtype)
+
+
+def _filled(values: Sequence[float], device: torch.device) -> Tensor:
+    """Return a vector that the device fills itself: to copy it there, the host would wait for all that is queued."""
+    return torch.stack([torch.full((), value, device=device) for value in values])

@@ -9,6 +9,8 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
+from types import MethodType
+from typing import Any
 
 import torch
 import torchvision
@@ -145,11 +147,19 @@ def build_torchreid(name: str, *, num_classes: int, loss: str, download: bool) -
         raise _no_weights(name, f"the download of torchreid's ImageNet weights failed: {error}") from error
     if download and name in WITHOUT_WEIGHTS:
         raise _no_weights(name, "torchreid has no ImageNet weights of it")
+    if hasattr(net, "transform_theta"):  # HACNN's, which makes a tensor on the CPU for images on a GPU
+        net.transform_theta = MethodType(_transform_theta, net)
     for warning in caught:
         # torchreid only warns where it has no weights, and would go on with random ones.
         if download and "pretrained weights" in str(warning.message):
             raise _no_weights(name, str(warning.message))
     return net
+
+
+def _transform_theta(net: Any, shift: Tensor, region: int) -> Tensor:
+    """Return the affine map (B, 2, 3) of a region from its shift (B, 2), where the shift is."""
+    scale = net.scale_factors[region] = net.scale_factors[region].to(shift.device)
+    return torch.cat([scale.expand(len(shift), 2, 2), shift.unsqueeze(2)], dim=2)
 
 
 def _no_weights(name: str, reason: str) -> UserError:

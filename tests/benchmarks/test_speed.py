@@ -56,10 +56,11 @@ def test_a_row_holds_what_is_promised(task, precision):
     clips = row["clips_per_second"]
     assert 0 < clips["q1"] <= clips["median"] <= clips["q3"]
     assert row["frames_per_second"] == pytest.approx(4 * clips["median"])
-    content = {"runs": [{"ceilings": {"matmul": {precision: 1e12}}}], "rows": [row | {"run": 0}]}
+    content = {"runs": [{"ceilings": {"matmul": {precision: 1e12}, "copy": 1e9}}], "rows": [row | {"run": 0}]}
     speed.add_shares(content)
     share = row["flops_per_clip"] * clips["median"] / 1e12
     assert content["rows"][0]["share_of_matmul"] == pytest.approx(share)
+    assert content["rows"][0]["share_of_copy"] == pytest.approx(row["bytes_per_clip"] * clips["median"] / 1e9)
     assert row["latency_seconds"] is None
     assert row["peak_memory_gb"] is None
 
@@ -77,7 +78,17 @@ def test_the_latency_is_that_of_one_clip():
 def test_a_row_that_fails_says_why(bad, reason):
     row = speed.measure(bad, CPU, ONCE)
     assert row["failed"].startswith(reason)
-    assert row["failed"] in speed.table([row])
+    assert row["failed"] in speed.table([row | {"run": 0}])
+
+
+def test_bytes_of_a_known_network():
+    x = torch.zeros(1, 3, 4, 4)
+    with speed.ByteCounter() as moved:
+        (x.view(3, 16) + x.flatten(1, 3).view(3, 16)).relu_()  # views move nothing
+    assert moved.total == (3 + 2) * x.nbytes
+    large = [case(precision=precision, size=(256, 128)) for precision in ("float32", "bfloat16")]
+    float32, bfloat16 = (speed.cost(c, CPU)["bytes_per_clip"] for c in large)
+    assert 0.5 < bfloat16 / float32 < 0.75  # half of the maps; weights are cast at each call
 
 
 def test_a_row_is_known_again_from_its_file():
@@ -113,15 +124,32 @@ def test_the_whole_command_and_its_completion(run_script, tmp_path):
     assert [(row["mode"], row["run"]) for row in second["rows"][2:]] == [("channels_last", 1)]
 
     second["rows"][0]["clips_per_second"]["q3"] = 9e9  # something else ran while it was measured
+    second["rows"][1]["failed"] = "for want of memory"
     second["rows"][2]["clips_per_second"]["q3"] = 9e9  # and now it is not asked for
     output.write_text(json.dumps(second))
     more = ("--modes", "eager", "--tasks", "inference", "--add", "--steady", 1e6)
-    third = run_script("speed", "--models", "osnet_x0_25", *models[3:], *TINY, *more, output=output)
-    assert third["rows"][:2] == second["rows"][1:]
-    assert [(row["mode"], row["run"]) for row in third["rows"][2:]] == [("eager", 2)]
+    third = run_script("speed", *models, *TINY, *more, output=output)
+    assert third["rows"][0] == second["rows"][2]
+    again = [(row["model"], row["mode"], row["run"]) for row in third["rows"][1:]]
+    assert again == [("osnet_x0_25", "eager", 2), ("psta_osnet_x0_25", "eager", 2)]
+    assert not any("failed" in row for row in third["rows"])
+    assert "| 2 | " in output.with_suffix(".md").read_text().partition("\n\n")[2]  # the run and its ceilings
 
 
 def test_only_its_own_files_are_completed(tmp_path):
-    (tmp_path / "other.json").write_text("{}")
+    path, here = tmp_path / "other.json", {"device": "a", "torch": "2", "threads": 2}
+    path.write_text("{}")
     with pytest.raises(UserError, match=r"no result of benchmarks\.speed"):
-        speed.read(tmp_path / "other.json")
+        speed.read(path, here)
+    content = {"rows": [], "runs": [{"environment": here}]}
+    path.write_text(json.dumps(content))
+    assert speed.read(path, here) == content
+    with pytest.raises(UserError, match="is of a, torch 2, 2 threads, and this is b, torch 2, 2 threads; pass another"):
+        speed.read(path, here | {"device": "b"})
+
+
+def test_what_only_a_gpu_does_is_refused_on_a_cpu(run_script, tmp_path):
+    with pytest.raises(UserError, match="cudagraphs and tf32 needs a GPU, and the device is cpu"):
+        run_script(
+            "speed", "--modes", "cudagraphs", "--precisions", "tf32", "--device", "cpu", output=tmp_path / "s.json"
+        )

@@ -16,7 +16,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("seconds", "rounds"), [(0.001, 20), (1.0, 10), (2.5, 4), (100.0, 3)], ids=["many", "some", "few", "least"]
+    ("seconds", "rounds"),
+    [(0.001, 1000), (0.1, 20), (1.0, 10), (2.5, 4), (100.0, 3)],
+    ids=["a second's worth", "as asked for", "fewer", "few", "least"],
 )
 def test_rounds_follow_from_the_time_there_is(seconds, rounds):
     assert timing.Effort(rounds=20, seconds=10).rounds_of(seconds) == rounds

@@ -48,6 +48,18 @@ def test_pcb_in_channels_last(loss):
     model.train()(clips)
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_hacnn_makes_its_tensors_where_its_images_are(train):
+    torch.manual_seed(0)
+    ours = create_model("hacnn", 5, height=160, width=64).train(train)
+    theirs = model_factory()["hacnn"](num_classes=5, pretrained=False, use_gpu=False).train(train)
+    theirs.load_state_dict(ours.model.state_dict())
+    images = torch.randn(2, 3, 160, 64)
+    torch.testing.assert_close(ours.model(images), theirs(images), rtol=0, atol=0)
+    on_meta = ours.to("meta")(images.to("meta"))
+    assert (on_meta[0] if train else on_meta).is_meta
+
+
 def test_an_input_size_that_a_model_cannot_take():
     with pytest.raises(UserError, match="hacnn cannot take frames of 128 x 128"):
         create_model("hacnn", 5, height=128, width=128)
