@@ -16,11 +16,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import platform
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,15 +26,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torchvision
 from torch.utils.data import Dataset
 
-from benchmarks.machine import output_file, run_script
+from benchmarks.machine import environment, output_file, run_script, write
 from st_reid.data.loader import ClipDataset
 from st_reid.data.sampling import Draw
 from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import TrainTransform, to_float
-from st_reid.report import processor
 from st_reid.torchreid_compat import submodule
 
 HEIGHT, WIDTH, SEQ_LEN, TRACKLET = 256, 128, 8, 32
@@ -133,6 +128,7 @@ def main() -> None:
     parser.add_argument("--tracklets", type=int, default=16, help="clips per round")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    machine = environment("clip_loading")
     random.seed(0)  # torchreid draws from the global generators
     np.random.seed(0)  # noqa: NPY002
     with tempfile.TemporaryDirectory() as folder:
@@ -140,15 +136,12 @@ def main() -> None:
         size = float(np.mean([p.stat().st_size for t in tracklets for p in t.paths]))
         summary = summarise(measure(tracklets, args.rounds))
     report = {
-        "command": " ".join(["python -m benchmarks.clip_loading", *sys.argv[1:]]),
+        "environment": machine,
         "frames_per_cpu_second": summary,
         "bars": BARS,
         "mean_jpeg_bytes": round(size),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "cv2": cv2.__version__}
-        | {"torchvision": torchvision.__version__, "numpy": np.__version__},
     }
-    args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write(args.output, report)
     print(f"{'pipeline':<10} {'frames/s/core':>14} {'quartiles':>15} {'x torchreid':>12} {'quartiles':>13}  bar")
     for name, row in summary.items():
         bar = f"{BARS[name]:.0f}" if name in BARS else ""

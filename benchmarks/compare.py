@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.accuracy import KEYS, summarise
 from benchmarks.machine import draw_bars, environment, markdown, output_file, run_script, write
-from benchmarks.speed import Case, measure
+from benchmarks.speed import MODES, Case, measure
 from benchmarks.timing import Effort
 from st_reid import cli
 from st_reid.checkpoints import load_checkpoint
@@ -54,7 +54,7 @@ INPUT = re.compile(r"clips of (\d+) at (\d+) x (\d+)")
 
 
 def read_runs(folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
-    """Return the runs' reports by name, seed and split left out of it, each with its model's own ``options``.
+    """Return the runs' reports by name, seed and split left out, each with its model's ``options`` and its settings.
 
     Raises:
         UserError: a folder without a report.
@@ -69,7 +69,8 @@ def read_runs(folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
         settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.exists() else {}
         options = settings.get("model", {}).get("options") or settings.get("options") or {}
         name = re.sub(r"-seed\d+(-split\d+)?$", "", folder.resolve().name)
-        runs[name].append({"train_seconds": 0.0, **report, "options": options})  # an evaluation's report has none
+        how = {"folder": str(folder), "config": settings}
+        runs[name].append({"train_seconds": 0.0, **report, "options": options, "how": how})  # an evaluation has none
     return dict(runs)
 
 
@@ -106,7 +107,8 @@ def compare(
             key: value for key, value in summarise([dict(r) for r in reports]).items() if key != "train_seconds"
         }
         dataset = " / ".join(dict.fromkeys(report["dataset"] for report in reports))
-        rows.append({"name": name, "dataset": dataset, **accuracy, "speed": measured[label]})
+        how = [report.get("how") for report in reports]
+        rows.append({"name": name, "dataset": dataset, **accuracy, "speed": measured[label], "of": how})
     return rows
 
 
@@ -323,7 +325,7 @@ def main() -> None:
     parser.add_argument("--root", help="of --ablate: where the dataset is now")
     parser.add_argument("--batch", type=int, default=16, help="clips a batch, for the speed")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: what pays; ablation: the run's")
-    parser.add_argument("--mode", default="channels_last", help="of benchmarks.speed, for the speed")
+    parser.add_argument("--mode", choices=MODES, default="channels_last", help="how models are run, for the speed")
     parser.add_argument("--rounds", type=int, default=Effort.rounds, help="timed calls of a model at most")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(

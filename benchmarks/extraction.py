@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="psta_osnet_x0_25", help="the model")
     parser.add_argument("--frames", type=int, default=4000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=16, help="clips in a batch")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--height", type=int, default=256)
@@ -49,7 +49,7 @@ def main() -> None:
     args = parser.parse_args()
 
     compute = Compute.choose(args.device)
-    machine = environment("extraction", args.device if compute.device.type == "cuda" else "cpu")
+    machine = environment("extraction", compute.device)
     torch.manual_seed(0)
     model = compute.place(create_model(args.arch, 1, height=args.height, width=args.width).eval())
     dataset = read_dataset("walkers", args.root)
@@ -67,20 +67,23 @@ def main() -> None:
         extract_features(model, tracklets, reader, compute)
 
     ratios, speeds = [], {"in_memory": [], "from_disk": []}
-    for _ in range(args.rounds):
-        seconds = []
-        for work, name in ((in_memory, "in_memory"), (from_disk, "from_disk")):
+    features_of_clips(model, clips[0], compute)  # warm up
+    for i in range(args.rounds):
+        seconds = {}
+        for work in (in_memory, from_disk) if i % 2 else (from_disk, in_memory):  # neither is always the first
             start = time.perf_counter()
             work()
             compute.synchronize()
-            seconds.append(time.perf_counter() - start)
-            speeds[name].append(frames / seconds[-1])
-        ratios.append(seconds[0] / seconds[1])
+            seconds[work.__name__] = time.perf_counter() - start
+            speeds[work.__name__].append(frames / seconds[work.__name__])
+        ratios.append(seconds["in_memory"] / seconds["from_disk"])
     result = {
         "environment": machine,
         "arch": args.arch,
         "precision": str(compute.dtype).removeprefix("torch."),
+        "settings": {name: getattr(args, name) for name in ("rounds", "batch", "workers", "height", "width")},
         "frames": frames,
+        "frames_with_padding": sum(clip.shape[0] * clip.shape[1] for clip in clips),
         "share_of_the_models_speed": quartiles(ratios),
         "frames_per_second": {name: quartiles(values) for name, values in speeds.items()},
     }

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ import torch
 from matplotlib.figure import Figure
 
 from st_reid import cli
-from st_reid.errors import UserError
+from st_reid.errors import UserError, first_line
 from st_reid.files import check_output, write_text
 from st_reid.report import processor
 
@@ -42,19 +43,27 @@ def output_file(text: str) -> Path:
 
 
 def environment(script: str, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Return command, commit, device, load and versions; call it before the work, whose load is no matter."""
+    """Return command, commit, device, processor, versions, and the load before: call it before the work."""
     on_cpu = torch.device(device).type == "cpu"
+    cuda = {} if on_cpu else {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     return {
-        "command": " ".join([f"python -m benchmarks.{script}", *sys.argv[1:]]),
+        "command": f"python -m benchmarks.{script} {shlex.join(sys.argv[1:])}".strip(),
         "commit": _commit(),
         "device": processor() if on_cpu else torch.cuda.get_device_name(device),
-        "instructions": _instructions() if on_cpu else f"CUDA {torch.version.cuda}",
+        "processor": processor(),
+        "instructions": _instructions(),
+        **cuda,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
         **{package: _version(package) for package in ("torch", "torchvision", "torchreid", "numpy", "scipy")},
     }
+
+
+def reason(error: Exception) -> str:
+    """Return what a table says in place of what could not be measured."""
+    return f"{type(error).__name__}: {first_line(error)}"[:200].replace("|", "/")
 
 
 def peak_gigabytes() -> float:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, run_script, write
+from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, reason, run_script, write
 from benchmarks.real_times import RealTimes
 from benchmarks.speed import BUFFERS, Case, inference, place, training
 from benchmarks.timing import OPERATIONS, REST, math_of, ratios, seconds_by_kind, time_in_turns
@@ -50,13 +51,17 @@ from st_reid.torchreid_compat import submodule
 CLASSES = 625  # identities of MARS' training set
 SIZE = (256, 128)  # which the literal formulation is built for
 LITERAL = "literal, float32"
+ON_GPUS = {"literal, TF32": ("tf32", "eager")}
+"""What PyTorch makes of the literal formulation there by default: its convolutions are rounded to TF32."""
 PORTS = {
     "port, float32": ("float32", "eager"),
     "port, float32, channels last": ("float32", "channels_last"),
+    "port, TF32, channels last": ("tf32", "channels_last"),
     "port, bfloat16, channels last": ("bfloat16", "channels_last"),
 }
 COMPILED = {
     "port, float32, compiled": ("float32", "compile"),
+    "port, TF32, compiled": ("tf32", "compile"),
     "port, bfloat16, compiled": ("bfloat16", "compile"),
 }
 CAMERAS, BINS = 8, 5000  # of ST-ReID's table for Market-1501
@@ -145,12 +150,20 @@ def psta_task(kind: str, device: torch.device, frames: int, batch: int, compiled
     weights = {name: value.cpu() for name, value in literal.state_dict().items()}
     make = training if kind == "training" else inference
 
-    def port(precision: str, mode: str) -> Callable[[], Any]:
-        model = port_psta(weights)
-        return make(model, place(model, precision, mode, device), clips)
+    def call(model: nn.Module, precision: str, mode: str) -> Callable[[], Any]:
+        step = make(model, place(model, precision, mode, device), clips)
 
-    variants = {LITERAL: make(literal, place(literal, "float32", "eager", device), clips)}
-    variants |= {name: port(*how) for name, how in (PORTS | (COMPILED if compiled else {})).items()}
+        def in_its_precision() -> Any:
+            with math_of(precision):
+                return step()
+
+        return in_its_precision
+
+    on_gpu = device.type == "cuda"
+    variants = {LITERAL: call(literal, "float32", "eager")}
+    for name, how in (ON_GPUS | PORTS | (COMPILED if compiled else {})).items():
+        if on_gpu or how[0] != "tf32":
+            variants[name] = call(deepcopy(literal) if name in ON_GPUS else port_psta(weights), *how)
     if kind == "training":  # the first step's loss and gradient: later ones are of other weights
         return Task(variants, lambda figures: [np.array(figures[n]) for n in ("loss", "grad_norm")], True, True)
     return Task(variants, lambda feature: [feature.float().cpu().numpy()], True, True)
@@ -269,13 +282,23 @@ def difference(got: Sequence[NDArray], expected: Sequence[NDArray], relative: bo
 
 
 def measure(task: Task, device: torch.device, rounds: int, warm_up: int) -> dict[str, Any]:
-    """Time a task's variants in turns; return seconds, how many times as fast as the first, and the difference."""
-    with math_of("float32"):
-        outputs = {name: task.compare(call()) for name, call in task.variants.items()}
-        seconds = time_in_turns(task.variants, device, rounds, warm_up)
-        kinds = {name: seconds_by_kind(call, device) for name, call in task.variants.items() if task.profiled}
+    """Time a task's variants in turns; return seconds, how many times as fast as the first, and the difference.
+
+    A variant that fails when it is called first has the reason as ``failed``, and no figures.
+    """
+    outputs, failed = {}, {}
+    for name, call in task.variants.items():
+        try:
+            outputs[name] = task.compare(call())
+        except Exception as error:  # out of memory, no compiler: the others go on
+            failed[name] = {"failed": reason(error), "seconds_by_kind": None}
     first = next(iter(task.variants))
-    return {
+    if first in failed:  # to which all are compared
+        return failed
+    variants = {name: call for name, call in task.variants.items() if name in outputs}
+    seconds = time_in_turns(variants, device, rounds, warm_up)
+    kinds = {name: seconds_by_kind(call, device) for name, call in variants.items() if task.profiled}
+    return failed | {
         name: {
             "seconds": quartiles(values),
             "times_as_fast": ratios(seconds[first], values),
@@ -299,6 +322,8 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
                 *("{median:.4g} ({q1:.4g} to {q3:.4g})".format(**row[key]) for key in ("seconds", "times_as_fast")),
                 f"{row['difference']:.1e}" + (" of the greatest value" if row["relative"] else ""),
             )
+            if "failed" not in row
+            else (task, name, row["failed"], "", "")
             for task, rows in results.items()
             for name, row in rows.items()
         ),
@@ -354,11 +379,14 @@ def main() -> None:
         print(as_text({name: results[name]}), flush=True)
         write(args.output, {**content, "results": results})
     args.output.with_suffix(".md").write_text(as_text(results), encoding="utf-8")
-    panels = {
-        task: {name: tuple(row["times_as_fast"][q] for q in ("q1", "median", "q3")) for name, row in rows.items()}
-        for task, rows in results.items()
-    }
-    draw_bars(panels, "times as fast as the first of each", args.output.with_suffix(".png"))
+    panels: dict[str, dict[str, Any]] = {}
+    for task, rows in results.items():
+        for name, row in rows.items():
+            if "failed" not in row:
+                bar = tuple(row["times_as_fast"][q] for q in ("q1", "median", "q3"))
+                panels.setdefault(task, {})[name] = bar
+    if panels:
+        draw_bars(panels, "times as fast as the first of each", args.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 
@@ -38,7 +39,7 @@ from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import to_float
 
 Batches = tuple[DataLoader, Callable[[Any], Tensor]]
-SKIPPED = 2  # batches of a round before the clock starts: workers have to start, too
+AHEAD = 2  # batches that a worker has ready or under way
 
 
 def st_reid_batches(tracklets: list[Tracklet], workers: int, batch: int, count: int, device: torch.device) -> Batches:
@@ -71,32 +72,37 @@ def torchreid_batches(tracklets: list[Tracklet], workers: int, batch: int, count
 PIPELINES = {"torchreid": torchreid_batches, "st_reid": st_reid_batches}
 
 
-def frames_per_second(batches: Batches, compute: Compute) -> float:
-    """Go through a loader once, and return the frames that arrived a second after the first few batches."""
+def frames_per_second(batches: Batches, skipped: int, counted: int, compute: Compute) -> float:
+    """Go through a loader, and return the frames that arrived a second in the batches counted, after those skipped."""
     loader, bring = batches
-    frames, start = 0, 0.0
-    for i, item in enumerate(loader):
+    frames, start, seconds = 0, 0.0, 0.0
+    for i, item in enumerate(loader, 1):
         clips = bring(item)
-        if i >= SKIPPED:
+        if skipped < i <= skipped + counted:
             frames += clips.shape[0] * clips.shape[1]
-        elif i == SKIPPED - 1:
+        if i in (skipped, skipped + counted):
             compute.synchronize()
-            start = time.perf_counter()
-    compute.synchronize()
-    return frames / (time.perf_counter() - start)
+            start, seconds = time.perf_counter(), time.perf_counter() - start
+    return frames / seconds
 
 
 def measure_loading(
     tracklets: list[Tracklet], workers: Sequence[int], batch: int, count: int, rounds: int, compute: Compute
 ) -> list[dict[str, Any]]:
-    """Return a row for each number of workers and pipeline: quartiles of frames a second, and over torchreid's."""
+    """Return a row for each number of workers and pipeline: quartiles of frames a second, and over torchreid's.
+
+    Before the clock starts, workers have started and their first batches are gone; when it stops, as many are ready as
+    were then, and there are more to be made: else what was counted would not be what was made meanwhile.
+    """
     rows = []
     for number in workers:
+        ready = max(1, AHEAD * number)
+        skipped, counted = 2 * ready, max(count, 5 * ready)
         rates: dict[str, list[float]] = {name: [] for name in PIPELINES}
         for _ in range(rounds):
             for name, make in PIPELINES.items():
-                batches = make(tracklets, number, batch, count + SKIPPED, compute.device)
-                rates[name].append(frames_per_second(batches, compute))
+                batches = make(tracklets, number, batch, skipped + counted + ready, compute.device)
+                rates[name].append(frames_per_second(batches, skipped, counted, compute))
         for name, values in rates.items():
             row = {"workers": number, "pipeline": name, "frames_per_second": quartiles(values)}
             rows.append(row | {"over_torchreid": ratios(values, rates["torchreid"])})
@@ -121,6 +127,15 @@ def read_epochs(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+def of_what(run: Path) -> dict[str, Any]:
+    """Return what a run trained, and how, from its ``config.yaml``; nothing where there is none."""
+    path = run / "config.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    names = ("arch", "sources", "seq_len", "height", "width", "device", "precision")
+    found = {name: settings[name] for name in names if name in settings}
+    return found | ({"workers": settings["data"]["workers"]} if "data" in settings else {})
+
+
 def table(loading: Sequence[Mapping[str, Any]], runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Return both parts as Markdown."""
     quartiles_of = "{median:.4g} ({q1:.4g} to {q3:.4g})".format
@@ -132,10 +147,12 @@ def table(loading: Sequence[Mapping[str, Any]], runs: Mapping[str, Mapping[str, 
         )
         parts.append(markdown(("workers", "pipeline", "frames/s (quartiles)", "over torchreid"), rows))
     if runs:
-        head = ("training run", "epochs", "seconds", "waited for clips", "of the time", "after the first epoch")
+        head = ("training run", "of", "epochs", "seconds of its steps", "waited for clips", "of the time")
+        head += ("after the first epoch",)
         rows = (
             (
                 name,
+                "{arch}, {seq_len} x {height} x {width}, {workers} workers".format(**run) if "workers" in run else "",
                 run["epochs"],
                 f"{run['seconds']:.1f}",
                 f"{run['data_seconds']:.2f} s",
@@ -154,7 +171,7 @@ def main() -> None:
     default = sorted({0, 1, 2, 4, os.cpu_count() or 1} & set(range((os.cpu_count() or 1) + 1)))
     parser.add_argument("--workers", nargs="*", type=int, default=default, help="processes that read; none: no loading")
     parser.add_argument("--batch", type=int, default=16, help="clips")
-    parser.add_argument("--batches", type=int, default=20, help="timed batches of a round")
+    parser.add_argument("--batches", type=int, default=20, help="timed batches of a round, at least")
     parser.add_argument("--rounds", type=int, default=5, help="of each pipeline and number of workers")
     parser.add_argument("--images", type=Path, help="folder of JPEGs to shrink to 64 x 128; default: made-up ones")
     parser.add_argument("--runs", nargs="*", type=Path, help="finished runs to read; default: one is made; empty: none")
@@ -179,7 +196,7 @@ def main() -> None:
             folders = [Path(folder) / "short run"]
             short = ["--epochs", "3", "--baselines", "false", "--device", args.device]
             train.main([*short, *extra, "--output", str(folders[0])])
-        runs = {run.name: waiting(read_epochs(run)) for run in folders}
+        runs = {str(run) if args.runs else run.name: waiting(read_epochs(run)) | of_what(run) for run in folders}
     write(args.output, {**content, "loading": loading, "training": runs})
     text = table(loading, runs)
     args.output.with_suffix(".md").write_text(text, encoding="utf-8")

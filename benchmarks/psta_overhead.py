@@ -47,14 +47,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(256, 128), help="height and width in pixels")
     parser.add_argument("--rounds", type=int, default=15, help="timed passes of each")
     parser.add_argument("--warm-up", type=int, default=3, help="passes of each that are not timed")
-    parser.add_argument("--device", default="cpu", help="cpu, or a CUDA device")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--precision", default="float32", choices=DTYPES, help="of the passes")
     parser.add_argument("--channels-last", action="store_true", help="lay images out with their channels last")
     parser.add_argument("--output", type=output_file, default=Path("benchmarks/results/psta_overhead.json"))
     args = parser.parse_args()
 
-    start_environment = environment("psta_overhead", args.device)
-    compute = Compute(torch.device(args.device), DTYPES[args.precision], args.channels_last)
+    compute = Compute(Compute.choose(args.device, "float32").device, DTYPES[args.precision], args.channels_last)
+    start_environment = environment("psta_overhead", compute.device)
     with math_of(args.precision):
         functions = candidates(compute, args.frames, args.batch, tuple(args.size))
         seconds = time_in_turns(functions, compute.device, args.rounds, args.warm_up)

@@ -31,7 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, run_script, write
+from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, reason, run_script, write
 from benchmarks.timing import DTYPES, Effort, back_to_back, ceilings, higher, math_of, seconds_of, warmed_up
 from st_reid import create_model, list_models
 from st_reid.checkpoints import CLASSIFIERS
@@ -211,7 +211,7 @@ def measure(case: Case, device: torch.device, effort: Effort) -> dict[str, Any]:
     except Exception as error:  # out of memory, no compiler, a size that will not do: whatever it is, the rest goes on
         if isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError):
             raise  # after which nothing that this process asks of the GPU can be trusted
-        row |= {"failed": _reason(error)}
+        row |= {"failed": reason(error)}
     torch.compiler.reset()
     gc.collect()
     if device.type == "cuda":
@@ -255,11 +255,6 @@ def add_shares(content: Mapping[str, Any]) -> None:
             found, clips = content["runs"][row["run"]]["ceilings"], row["clips_per_second"]["median"]
             row["share_of_matmul"] = row["flops_per_clip"] * clips / found["matmul"][row["precision"]]
             row["share_of_copy"] = row["bytes_per_clip"] * clips / found["copy"]
-
-
-def _reason(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {line}"[:200]
 
 
 def key(row: Mapping[str, Any]) -> str:
@@ -306,7 +301,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     cells = [str(row[name]) for name in ("model", "frames", "task", "precision", "mode", "batch")]
     cells.append(f"{row['height']} x {row['width']}")
     if "failed" in row:
-        return [*cells, "", "", "", row["failed"].replace("|", "/"), "", "", "", "", str(row["run"])]
+        return [*cells, "", "", "", row["failed"], "", "", "", "", str(row["run"])]
     clips, latency, memory = (row[name] for name in ("clips_per_second", "latency_seconds", "peak_memory_gb"))
     return [
         *cells,

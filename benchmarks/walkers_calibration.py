@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +18,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.machine import output_file, run_script
+from benchmarks.machine import environment, output_file, run_script, write
 from st_reid.baselines import color_histogram
 from st_reid.data.datasets._walkers.cameras import MARKS, SPREAD, TRANSIT
 from st_reid.data.datasets._walkers.people import Person, make_people
@@ -219,6 +217,7 @@ def main() -> None:
     if args.picture:
         return picture(args.root, args.seeds[0], args.picture)
     torch.set_num_threads(args.threads)
+    machine = environment("walkers_calibration")
     begin = time.perf_counter()
     tables = {seed: calibrate(args.root, seed, args.steps) for seed in args.seeds}
     mean = {
@@ -236,17 +235,9 @@ def main() -> None:
         "seconds": round(time.perf_counter() - begin, 1),
         "mean": mean,
         "seeds": tables,
-        "environment": {
-            "machine": platform.machine(),
-            "processor": platform.processor(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "opencv": cv2.__version__,
-            "numpy": np.__version__,
-        },
+        "environment": machine,
     }
-    args.output.write_text(json.dumps(report, indent=2) + "\n")
+    write(args.output, report)
     return None
 
 

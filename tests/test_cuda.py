@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import speed, timing
 from st_reid import create_model, evaluate, train
 from st_reid.retrieval import evaluate_rank
 
@@ -44,3 +45,39 @@ def test_ranking_on_the_gpu_is_that_of_the_cpu():
         expected = evaluate_rank(distances, *labels, ap=ap)
         np.testing.assert_array_equal(ours.cmc, expected.cmc)
         assert ours.mAP == pytest.approx(expected.mAP, abs=1e-9)
+
+
+def test_nothing_in_a_call_waits_for_the_gpu():
+    case = speed.Case("psta_resnet18", "inference", 4, 2, "bfloat16", "channels_last", 64, 32)
+    device = torch.device("cuda")
+    model = case.build()
+    call = speed.inference(model, speed.place(model, case.precision, case.mode, device), case.clips(device))
+    call()  # once, to load kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        call()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("task", speed.TASKS)
+@pytest.mark.parametrize("mode", speed.MODES)
+@pytest.mark.parametrize("precision", timing.DTYPES)
+def test_a_row_of_speed(task, mode, precision):
+    case = speed.Case("psta_resnet18", task, 4, 2, precision, mode, 64, 32)
+    row = speed.measure(case, torch.device("cuda"), timing.Effort(rounds=5, seconds=0.5))
+    assert "failed" not in row, row
+    assert row["clips_per_second"]["median"] > 0
+    assert row["peak_memory_gb"] * 2**30 > 4 * row["parameters"]
+
+
+def test_hacnn_runs_where_its_images_are():
+    model = create_model("hacnn", 5, height=160, width=64).cuda()
+    model(torch.randn(2, 2, 3, 160, 64, device="cuda"))[0].sum().backward()
+
+
+def test_the_time_of_kernels_by_kind():
+    x = torch.randn(512, 512, device="cuda")
+    found = timing.seconds_by_kind(lambda: torch.mm(x, x), torch.device("cuda"))
+    assert found["matrix products"] > 0
+    assert found["convolutions"] == 0

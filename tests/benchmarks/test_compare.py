@@ -149,6 +149,8 @@ def test_accuracy_over_speed(run, run_script, tmp_path):
     assert rows["frames"]["runs"] == 2
     assert rows["frames"]["rankings"]["appearance"]["rank1"]["mean"] == pytest.approx(0.6)
     assert rows["psta-tiny"]["speed"]["options"] == [["dim", 32]]
+    (how,) = rows["psta-tiny"]["of"]
+    assert (how["folder"], how["config"]["epochs"]) == (str(run), 1)
     assert not any("failed" in row["speed"] for row in rows.values())
     assert "| frames | d | osnet_x0_25 | clips of 4 at 64 x 32 | 60.0 ± 14.1 |" in output.with_suffix(".md").read_text()
     assert output.with_suffix(".png").stat().st_size > 1000

@@ -74,6 +74,20 @@ def test_the_whole_command(small_psta, run_script, tmp_path):
     assert "convolutions, s" in output.with_suffix(".md").read_text()
 
 
+def test_a_variant_that_fails_is_told_and_the_others_go_on():
+    def failing():
+        raise RuntimeError("no compiler | here\nat all")
+
+    task = original.Task({"literal": lambda: 1.0, "port": failing, "other": lambda: 1.5}, lambda x: [np.array([x])])
+    rows = original.measure(task, torch.device("cpu"), 1, 0)
+    assert rows["port"]["failed"] == "RuntimeError: no compiler / here"
+    assert rows["other"]["difference"] == 0.5
+    assert "| t | port | RuntimeError: no compiler / here |  |  |" in original.table({"t": rows})
+    nothing = original.measure(original.Task({"literal": failing, "port": failing}, None), torch.device("cpu"), 1, 0)
+    assert all("failed" in row for row in nothing.values())
+    assert original.kinds_table({"t": nothing}) == ""
+
+
 def test_frames_that_the_literal_formulation_does_not_take():
     with pytest.raises(UserError, match="frames is 7; the literal formulation takes multiples of 8"):
         original.psta_task("inference", torch.device("cpu"), 7, 1, False)

@@ -7,6 +7,7 @@ import torch
 
 from benchmarks import pipeline
 from benchmarks.clip_loading import HEIGHT, SEQ_LEN, WIDTH, made_up_tracklets
+from st_reid.compute import Compute
 
 EPOCHS = [{"seconds": 10.0, "data_seconds": 5.0}, {"seconds": 4.0, "data_seconds": 1.0}]
 SHORT = ("--sources", "manifest", "--arch", "osnet_x0_25", "--height", 64, "--width", 32, "--seq-len", 2,
@@ -20,6 +21,21 @@ def test_the_share_of_waiting():
     assert found["share"] == pytest.approx(6 / 14)
     assert found["share_after_first"] == pytest.approx(1 / 4)
     assert pipeline.waiting(EPOCHS[:1])["share_after_first"] is None
+
+
+def test_frames_are_counted_between_two_clocks(monkeypatch):
+    now, arrived = [0.0], []
+
+    def bring(item):
+        arrived.append(item)
+        now[0] += 1.0 if 3 <= item < 7 else 100.0  # only what is counted is fast
+        return torch.zeros(2, SEQ_LEN, 1)
+
+    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: now[0])
+    compute = Compute(torch.device("cpu"), torch.float32)
+    rate = pipeline.frames_per_second((range(9), bring), skipped=3, counted=4, compute=compute)
+    assert rate == 2 * SEQ_LEN
+    assert len(arrived) == 9  # the workers had more to do when the clock stopped
 
 
 @pytest.mark.parametrize("name", pipeline.PIPELINES)
@@ -43,6 +59,7 @@ def test_the_whole_command(dataset_folder, run_script, tmp_path):
         assert row["pipeline"] == "st_reid" or row["over_torchreid"]["median"] == 1
     (run,) = content["training"].values()
     assert run["epochs"] == 2
+    assert (run["arch"], run["seq_len"], run["workers"]) == ("osnet_x0_25", 2, 0)
     assert 0 <= run["share"] <= 1
     assert output.with_suffix(".png").stat().st_size > 1000
     assert "training run" in output.with_suffix(".md").read_text()
@@ -53,5 +70,5 @@ def test_finished_runs_are_read(run_script, tmp_path):
     run.mkdir()
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in EPOCHS))
     content = run_script("pipeline", "--workers", "--runs", run, output=tmp_path / "p.json")
-    assert content["training"]["my run"]["share"] == pytest.approx(6 / 14)
+    assert content["training"][str(run)]["share"] == pytest.approx(6 / 14)
     assert content["loading"] == []
