@@ -4,8 +4,9 @@
     python -m benchmarks.accuracy configs/comparison/*.yaml --sources walkers --seeds 0 1 --output runs/walkers \
         -- --epochs 10 --height 64 --width 32
 
-What follows ``--`` goes to every run of ``python -m st_reid.train``. A run that is finished is not done again, so a
-table can be completed later. Written are ``accuracy.json``, ``accuracy.md`` and ``accuracy.png``.
+What follows ``--`` goes to every run of ``python -m st_reid.train``. A run that is finished is not done again, whatever
+it was trained with, which ``accuracy.json`` says: so a table can be completed later. Written are ``accuracy.json``,
+``accuracy.md`` and ``accuracy.png``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
-from benchmarks.machine import environment, run_script, write
+from benchmarks.machine import environment, run_script, settings_of, write
 
 KEYS = ("mAP", "rank1", "mINP")
 RANKINGS = ("appearance", "camera_mask", "joint")
@@ -129,7 +130,7 @@ def main() -> None:
     machine = environment("accuracy")
     results, failed = {}, []
     for config in args.configs:
-        reports = []
+        reports, runs = [], []
         for seed in args.seeds:
             for split in args.splits or [None]:
                 arguments = ["--seed", str(seed), *extra]
@@ -142,9 +143,10 @@ def main() -> None:
                     failed.append(name)
                     continue
                 reports.append(report)
+                runs.append({"folder": name, "config": settings_of(args.output / name)})
                 print(f"{name}: mAP {report['appearance']['mAP']:.1%}, {report['train_seconds']:.0f} s", flush=True)
         if reports:
-            results[config.stem] = summarise(reports)
+            results[config.stem] = summarise(reports) | {"of": runs}
     if not results:
         sys.exit(1)
     dataset = args.sources or yaml.safe_load(args.configs[0].read_text()).get("sources", "walkers")

@@ -25,11 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from matplotlib.figure import Figure
 
 from benchmarks.accuracy import KEYS, summarise
-from benchmarks.machine import draw_bars, environment, markdown, output_file, run_script, write
+from benchmarks.machine import draw_bars, environment, markdown, output_file, run_script, settings_of, write
 from benchmarks.speed import MODES, Case, measure
 from benchmarks.timing import Effort
 from st_reid import cli
@@ -65,8 +64,7 @@ def read_runs(folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
             report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(f"{folder} has no report.json ({error.strerror}); pass folders of finished runs") from None
-        config = folder / "config.yaml"
-        settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.exists() else {}
+        settings = settings_of(folder)
         options = settings.get("model", {}).get("options") or settings.get("options") or {}
         name = re.sub(r"-seed\d+(-split\d+)?$", "", folder.resolve().name)
         how = {"folder": str(folder), "config": settings}
@@ -234,7 +232,7 @@ def evaluation_of(folder: Path) -> EvaluateConfig:
     Raises:
         UserError: the folder is of neither.
     """
-    path, config_file = folder / "checkpoints" / BEST, folder / "config.yaml"
+    path = folder / "checkpoints" / BEST
     if path.exists():
         checkpoint = load_checkpoint(path)
         if "config" not in checkpoint:
@@ -247,9 +245,9 @@ def evaluation_of(folder: Path) -> EvaluateConfig:
             data = replace(data, options={})
         more = {"precision": settings["precision"], "seed": settings["seed"], "data": data, "eval": test}
         return EvaluateConfig(weights=str(path), **where, **more)
-    if not config_file.exists() or "weights" not in (yaml.safe_load(config_file.read_text(encoding="utf-8")) or {}):
+    if "weights" not in settings_of(folder):
         raise UserError(f"{folder} holds neither checkpoints/{BEST} nor an evaluation; pass a finished run's folder")
-    config = cli.parse(EvaluateConfig, ["--config", str(config_file)], "python -m benchmarks.compare")
+    config = cli.parse(EvaluateConfig, ["--config", str(folder / "config.yaml")], "python -m benchmarks.compare")
     return replace(config, eval=replace(config.eval, joint=None, rerank=None))
 
 

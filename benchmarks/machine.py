@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+import yaml
 from matplotlib.figure import Figure
 
 from st_reid import cli
@@ -64,6 +65,12 @@ def environment(script: str, device: str | torch.device = "cpu") -> dict[str, An
 def reason(error: Exception) -> str:
     """Return what a table says in place of what could not be measured."""
     return f"{type(error).__name__}: {first_line(error)}"[:200].replace("|", "/")
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """Return the configuration of a run, or of an evaluation, from its folder; empty where it is not there."""
+    path = run / "config.yaml"
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
 
 
 def peak_gigabytes() -> float:

@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 
 from benchmarks.clip_loading import SEQ_LEN, made_up_tracklets, st_reid_dataset, torchreid_dataset
-from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, run_script, write
+from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, run_script, settings_of, write
 from benchmarks.timing import ratios
 from st_reid import train
 from st_reid.compute import Compute
@@ -129,8 +128,7 @@ def read_epochs(run: Path) -> list[dict[str, float]]:
 
 def of_what(run: Path) -> dict[str, Any]:
     """Return what a run trained, and how, from its ``config.yaml``; nothing where there is none."""
-    path = run / "config.yaml"
-    settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    settings = settings_of(run)
     names = ("arch", "sources", "seq_len", "height", "width", "device", "precision")
     found = {name: settings[name] for name in names if name in settings}
     return found | ({"workers": settings["data"]["workers"]} if "data" in settings else {})
