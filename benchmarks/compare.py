@@ -323,7 +323,7 @@ def main() -> None:
     parser.add_argument("--root", help="of --ablate: where the dataset is now")
     parser.add_argument("--batch", type=int, default=16, help="clips a batch, for the speed")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: what pays; ablation: the run's")
-    parser.add_argument("--mode", choices=MODES, default="channels_last", help="how models are run, for the speed")
+    parser.add_argument("--mode", choices=MODES, default="folded", help="how models are run, for the speed")
     parser.add_argument("--rounds", type=int, default=Effort.rounds, help="timed calls of a model at most")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(

@@ -36,6 +36,7 @@ from legacy_ports.psta import LegacyPSTA
 from st_reid import create_model
 from st_reid.compute import Compute
 from st_reid.data.transforms import to_float
+from st_reid.engine import for_extraction
 from st_reid.errors import UserError
 from st_reid.retrieval import (
     CosineDistance,
@@ -59,6 +60,11 @@ PORTS = {
     "port, TF32, channels last": ("tf32", "channels_last"),
     "port, bfloat16, channels last": ("bfloat16", "channels_last"),
 }
+FOLDED = {
+    "port, float32, folded": ("float32", "folded"),
+    "port, bfloat16, folded": ("bfloat16", "folded"),
+}
+"""As features are extracted: batch norms are part of the convolutions before them."""
 COMPILED = {
     "port, float32, compiled": ("float32", "compile"),
     "port, TF32, compiled": ("tf32", "compile"),
@@ -151,7 +157,10 @@ def psta_task(kind: str, device: torch.device, frames: int, batch: int, compiled
     make = training if kind == "training" else inference
 
     def call(model: nn.Module, precision: str, mode: str) -> Callable[[], Any]:
-        step = make(model, place(model, precision, mode, device), clips)
+        compute = place(model, precision, mode, device)
+        if mode == "folded":
+            model = for_extraction(model, (frames, 3, *SIZE), compute)
+        step = make(model, compute, clips)
 
         def in_its_precision() -> Any:
             with math_of(precision):
@@ -161,7 +170,8 @@ def psta_task(kind: str, device: torch.device, frames: int, batch: int, compiled
 
     on_gpu = device.type == "cuda"
     variants = {LITERAL: call(literal, "float32", "eager")}
-    for name, how in (ON_GPUS | PORTS | (COMPILED if compiled else {})).items():
+    ports = PORTS | (FOLDED if kind == "inference" else {}) | (COMPILED if compiled else {})
+    for name, how in (ON_GPUS | ports).items():
         if on_gpu or how[0] != "tf32":
             variants[name] = call(deepcopy(literal) if name in ON_GPUS else port_psta(weights), *how)
     if kind == "training":  # the first step's loss and gradient: later ones are of other weights

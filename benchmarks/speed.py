@@ -38,6 +38,7 @@ from st_reid.checkpoints import CLASSIFIERS
 from st_reid.compute import Compute
 from st_reid.config import OptimConfig
 from st_reid.data.transforms import to_float
+from st_reid.engine import for_extraction
 from st_reid.errors import UserError
 from st_reid.learner import Learner
 from st_reid.losses import ClipLoss
@@ -49,13 +50,13 @@ TEMPORAL = ("psta", "psta_resnet18", "psta_osnet_x1_0", "psta_osnet_x0_25")
 SIZES = {"hacnn": (160, 64)}
 """Height and width of what is made for one size only."""
 TASKS = ("inference", "training")
-MODES = {"eager": None, "channels_last": None, "compile": "default", "cudagraphs": "reduce-overhead"}
-"""How a model is run, each on top of the one before: the mode of ``torch.compile``, ``None`` for none."""
+MODES = {"eager": None, "channels_last": None, "folded": None, "compile": "default", "cudagraphs": "reduce-overhead"}
+"""How a model is run, and the mode of ``torch.compile``. All but the first are in channels-last."""
 CLASSES = 625  # identities of MARS' training set
 BUFFERS = 4  # different inputs, in turns
 
 # On a CPU compiling takes minutes a row, so it is done on demand.
-ON_CPU = {"precisions": ("float32", "bfloat16"), "modes": ("eager", "channels_last"), "batches": (1, 8)}
+ON_CPU = {"precisions": ("float32", "bfloat16"), "modes": ("eager", "channels_last", "folded"), "batches": (1, 8)}
 ON_CUDA = {"precisions": tuple(DTYPES), "modes": tuple(MODES), "batches": (1, 8, 32, 128)}
 USUAL: dict[str, Any] = {"models": (*FRAME_LEVEL, *TEMPORAL), "frames": (4, 8, 16), "tasks": TASKS}
 QUICK: dict[str, Any] = {
@@ -119,13 +120,13 @@ def cases(
     """Yield what to measure, one model after the other.
 
     A frame-level model costs so much a frame however many a clip has, so it is measured with one number of frames, 8
-    or the nearest to it. One clip is no training batch, which batch norm needs two for.
+    or the nearest to it. One clip is no training batch, which batch norm needs two for, and no batch norm is folded.
     """
     for model in models:
         height, width = SIZES.get(model, size)
         lengths = frames if model.startswith("psta") or _uses_time(model) else [min(frames, key=lambda t: abs(t - 8))]
         for length, task, precision, mode, batch in product(lengths, tasks, precisions, modes, batches):
-            if task == "inference" or batch > 1:
+            if task == "inference" or (batch > 1 and mode != "folded"):
                 yield Case(model, task, length, batch, precision, mode, height, width)
 
 
@@ -223,6 +224,8 @@ def _measured(case: Case, device: torch.device, effort: Effort) -> dict[str, Any
     costs = cost(replace(case, batch=2, mode="channels_last"), device)
     model = case.build()
     compute = place(model, case.precision, case.mode, device)
+    if case.mode == "folded":
+        model = for_extraction(model, (case.frames, 3, case.height, case.width), compute)
     call = (training if case.task == "training" else inference)(model, compute, case.clips(device))
     memory = None
     if device.type == "cuda":  # before the first call: to play a CUDA graph again allocates nothing

@@ -23,6 +23,7 @@ from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import TestTransform, to_float
 from st_reid.distributed import ALONE
 from st_reid.errors import UserError
+from st_reid.folding import fold_batchnorm
 from st_reid.learner import Learner, NotFinite
 
 logger = logging.getLogger(__name__)
@@ -225,8 +226,7 @@ def iterate_features(
     which: Sequence[int] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the feature (D,) of each of ``tracklets``, or of ``which`` of them, in order, as soon as it is done."""
-    if isinstance(model, nn.Module):
-        model.eval()
+    model = for_extraction(model, (reader.seq_len, 3, reader.height, reader.width), compute)
     loader = reader.loader(tracklets, getattr(model, "uses_time", True), compute.device, which)
 
     def features() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -236,6 +236,24 @@ def iterate_features(
                 progress.update()
 
     yield from means_over_clips(features())
+
+
+def for_extraction(model: Features, clip: tuple[int, int, int, int], compute: Compute) -> Features:
+    """Return what to extract features with: a model in evaluation mode, its batch norms folded into convolutions.
+
+    Args:
+        model: on its device; an exported one, and one that is compiled, stay as they are.
+        clip: the shape (T, 3, H, W) of its input.
+        compute: the device.
+    """
+    if not isinstance(model, nn.Module):
+        return model
+    model.eval()
+    if compute.compile:
+        return model
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (1, *clip), dtype=torch.uint8, generator=generator)
+    return fold_batchnorm(model, to_float(pixels.to(compute.device)))
 
 
 @torch.inference_mode()

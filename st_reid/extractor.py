@@ -15,7 +15,7 @@ from torch import Tensor
 from st_reid.compute import Compute
 from st_reid.data.clips import SAMPLERS
 from st_reid.data.transforms import TestTransform
-from st_reid.engine import features_of_clips
+from st_reid.engine import features_of_clips, for_extraction
 from st_reid.errors import UserError
 from st_reid.loading import Loaded, load_for_evaluation
 
@@ -71,7 +71,8 @@ class TrackletExtractor:
     ) -> None:
         self.loaded = weights if isinstance(weights, Loaded) else load_for_evaluation(weights, arch, **sizes)
         self.compute = compute or Compute.choose(device, precision)
-        self.model = self.compute.place(self.loaded.model)
+        clip = self.loaded.seq_len, 3, self.loaded.height, self.loaded.width
+        self.model = for_extraction(self.compute.place(self.loaded.model), clip, self.compute)
         uses_time = getattr(self.model, "uses_time", True)
         self.seq_len = self.loaded.seq_len if uses_time else 1
         self.batch = batch * (self.loaded.seq_len // self.seq_len)
