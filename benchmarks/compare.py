@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.accuracy import KEYS, summarise
 from benchmarks.machine import draw_bars, environment, markdown, output_file, run_script, settings_of, write
-from benchmarks.speed import MODES, Case, measure
+from benchmarks.speed import MODES, Case, check_device, measure
 from benchmarks.timing import Effort
 from st_reid import cli
 from st_reid.checkpoints import load_checkpoint
@@ -331,7 +331,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     if bool(args.runs) == (args.ablate is not None):
-        parser.error("pass the folders of runs to compare, or one with --ablate")
+        parser.error("pass the folders of runs to compare, or pass them with --ablate")
 
     compute = Compute.choose(args.device, args.precision or "auto")
     content: dict[str, Any] = {"environment": environment("compare", compute.device)}
@@ -349,13 +349,14 @@ def main() -> None:
                 100 * high,
             )
             for row in content["rows"]
-            for low, high in [row.get("range", row.get("interval95"))["mAP"]]
+            for low, high in [row["range" if "range" in row else "interval95"]["mAP"]]
         }
         write(args.output, content)
         title = f"{content['arch']} on {content['dataset']}"
-        lines = f"range of {len(args.ablate)} runs" if "runs" in content else "95% interval over queries"
+        lines = f"range of {len(content['runs'])} runs" if "runs" in content else "95% interval over queries"
         draw_bars({title: bars}, f"mAP in percent; lines: {lines}", picture)
     else:
+        check_device(compute.device, [args.mode])
         precision = str(compute.dtype).removeprefix("torch.")
         effort = Effort(args.rounds)
         rows = compare(

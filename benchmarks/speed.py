@@ -17,7 +17,7 @@ import argparse
 import gc
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from itertools import cycle, product
@@ -136,6 +136,13 @@ def _uses_time(model: str) -> bool:
         return getattr(create_model(model, 1), "uses_time", True)
     except UserError:  # not of this size; its rows will say so
         return False
+
+
+def check_device(device: torch.device, names: Iterable[str]) -> None:
+    """Raise :class:`UserError` for precisions and modes that a CPU does not have."""
+    only_on_gpus = sorted({"tf32", "cudagraphs"} & {*names})
+    if only_on_gpus and device.type != "cuda":
+        raise UserError(f"{' and '.join(only_on_gpus)} needs a GPU, and the device is {device}; leave it out")
 
 
 def place(model: nn.Module, precision: str, mode: str, device: torch.device) -> Compute:
@@ -387,9 +394,7 @@ def main() -> None:
     chosen = USUAL | (ON_CUDA if device.type == "cuda" else ON_CPU) | (QUICK if args.quick else {})
     chosen |= {name: getattr(args, name) for name in chosen if getattr(args, name) is not None}
     chosen["models"] = [name for pattern in chosen["models"] for name in list_models(pattern) or [pattern]]
-    only_on_gpus = {*(args.precisions or ()), *(args.modes or ())} & {"tf32", "cudagraphs"}
-    if only_on_gpus and device.type != "cuda":
-        raise UserError(f"{' and '.join(sorted(only_on_gpus))} needs a GPU, and the device is {device}; leave it out")
+    check_device(device, [*chosen["precisions"], *chosen["modes"]])
     for name in chosen["models"]:
         check_model(name, {})
     usual = Effort(rounds=3, seconds=0.5, warm_up=1) if args.quick else Effort()
