@@ -14,37 +14,45 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 TOLERANCE = 1e-2  # of the largest value: above any rounding, TF32's too, and far below a wrong fold
 
 
+_known: weakref.WeakKeyDictionary[nn.Module, list[tuple[str, str]]] = weakref.WeakKeyDictionary()
+"""What can be folded in models that were asked for before, as training does after every epoch."""
+
+
 @torch.no_grad()
 def fold_batchnorm(model: nn.Module, clips: Tensor) -> nn.Module:
     """Return a copy of a model in which batch norms are part of the convolutions whose output they take.
 
-    Which those are is seen by calling the model. Should the copy compute something else, as where a convolution's
-    output is used twice, the model itself is returned.
+    Which those are is seen by calling the model, once for all. Should the copy compute something else, as where a
+    convolution's output is used twice, the model itself is returned.
 
     Args:
         model: in evaluation mode; it stays as it is.
         clips: input of the model, on its device, to try it with.
     """
+    if model not in _known:
+        pairs = _pairs(model, clips)
+        expected, found = model(clips), _folded(model, pairs)(clips)
+        same = (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
+        _known[model] = pairs if same else []
+    return _folded(model, _known[model]) if _known[model] else model
+
+
+def _folded(model: nn.Module, pairs: list[tuple[str, str]]) -> nn.Module:
     folded = deepcopy(model)
     norms = set()
-    for conv, norm in _pairs(folded, clips):
-        mean, var = norm.running_mean, norm.running_var
-        assert mean is not None
-        assert var is not None
-        weights = fuse_conv_bn_weights(conv.weight, conv.bias, mean, var, norm.eps, norm.weight, norm.bias)
-        conv.weight, conv.bias = weights
+    for conv, norm in ([folded.get_submodule(name) for name in pair] for pair in pairs):
+        statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)  # type: ignore[arg-type]
         norms.add(norm)
     for parent in list(folded.modules()):
         for name, child in parent._modules.items():
             if child in norms:
                 setattr(parent, name, nn.Identity())
-    expected = model(clips)
-    same = (folded(clips) - expected).abs().max() <= TOLERANCE * expected.abs().max()
-    return folded if same else model
+    return folded
 
 
-def _pairs(model: nn.Module, clips: Tensor) -> list[tuple[nn.Conv2d, _BatchNorm]]:
-    """Return each convolution that one batch norm, and nothing else that is called, takes the output of."""
+def _pairs(model: nn.Module, clips: Tensor) -> list[tuple[str, str]]:
+    """Return the names of each convolution and of the one batch norm that always takes its output."""
     outputs: dict[int, tuple[weakref.ref[Tensor], nn.Module]] = {}
     calls: Counter[nn.Module] = Counter()
     taken: Counter[tuple[nn.Module, nn.Module]] = Counter()
@@ -70,4 +78,5 @@ def _pairs(model: nn.Module, clips: Tensor) -> list[tuple[nn.Conv2d, _BatchNorm]
     finally:
         for hook in hooks:
             hook.remove()
-    return [pair for pair, count in taken.items() if count == calls[pair[0]] == calls[pair[1]]]  # type: ignore[misc]
+    names = {module: name for name, module in model.named_modules()}
+    return [(names[conv], names[norm]) for (conv, norm), count in taken.items() if count == calls[conv] == calls[norm]]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from st_reid import create_model
+from st_reid import create_model, folding
 from st_reid.compute import Compute
 from st_reid.engine import features_of_clips, for_extraction
 from st_reid.folding import fold_batchnorm
@@ -75,6 +75,16 @@ def test_what_cannot_be_folded_is_left(how):
     folded = fold_batchnorm(model, x)
     assert count(folded) == 2
     torch.testing.assert_close(folded(x), model(x))
+
+
+def test_a_model_is_tried_once_and_folded_with_the_weights_it_has(monkeypatch):
+    model = warmed(create_model("osnet_x0_25", 3, height=64, width=32))
+    clips = torch.randn(1, 2, 3, 64, 32)
+    fold_batchnorm(model, clips)
+    warmed(model.apply(lambda m: nn.init.normal_(m.weight, std=0.1) if isinstance(m, nn.Conv2d) else None))
+    monkeypatch.setattr(folding, "_pairs", None)
+    with torch.no_grad():
+        torch.testing.assert_close(fold_batchnorm(model, clips)(clips), model(clips), rtol=1e-3, atol=1e-4)
 
 
 def test_shared_layers_are_folded_once():
