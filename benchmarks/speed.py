@@ -328,7 +328,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def fastest(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, tuple[float, float, float]]:
-    """Return the quartiles of clips a second of each model's fastest row in a task, labelled with how it was run."""
+    """Return quartiles of clips a second of each model's fastest row in a task, named by how it was run, best first."""
     best: dict[tuple[str, int], Mapping[str, Any]] = {}
     for row in rows:
         if "failed" not in row and row["task"] == task:
@@ -339,8 +339,19 @@ def fastest(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, tuple[flo
         f"{model}, {frames} frames ({row['precision']}, {row['mode']}, batch {row['batch']})": tuple(
             row["clips_per_second"][q] for q in ("q1", "median", "q3")
         )
-        for (model, frames), row in best.items()
+        for (model, frames), row in sorted(best.items(), key=lambda item: -item[1]["clips_per_second"]["median"])
     }  # type: ignore[return-value]
+
+
+def in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return rows as they are read best, in whatever sittings they were measured: what is alike beside each other."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+
+    def place_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        what = models.index(row["model"]), TASKS.index(row["task"]), row["frames"], row["batch"]
+        return *what, row["height"], list(DTYPES).index(row["precision"]), list(MODES).index(row["mode"])
+
+    return sorted(rows, key=place_of)
 
 
 def read(path: Path, here: Mapping[str, Any]) -> dict[str, Any]:
@@ -422,7 +433,7 @@ def main() -> None:
     if missing:
         rates = (f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in run["ceilings"]["matmul"].items())
         print(f"ceilings: {', '.join(rates)}, copy {run['ceilings']['copy'] / 1e9:.3g} GB/s")
-    text = table(content["rows"]) + "\n" + runs_table(content["runs"])
+    text = table(in_order(content["rows"])) + "\n" + runs_table(content["runs"])
     args.output.with_suffix(".md").write_text(text, encoding="utf-8")
     panels = {task: bars for task in TASKS if (bars := fastest(content["rows"], task))}
     if panels:

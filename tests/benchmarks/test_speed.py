@@ -103,6 +103,8 @@ def test_the_fastest_way_of_each_model():
 
     rows = [row(5), row(9, precision="bfloat16"), row(7, task="training"), row(3, frames=8)]
     rows.append({**row(99), "failed": "no"})
+    assert [r["frames"] for r in speed.in_order(rows[::-1])] == [4, 4, 4, 8, 4]  # training comes last
+    assert list(speed.fastest(rows, "inference").values()) == [(8, 9, 10), (2, 3, 4)]
     assert speed.fastest(rows, "inference") == {
         "psta_resnet18, 4 frames (bfloat16, eager, batch 2)": (8, 9, 10),
         "psta_resnet18, 8 frames (float32, eager, batch 2)": (2, 3, 4),
