@@ -29,6 +29,7 @@ import torch
 from torch.utils.data import Dataset
 
 from benchmarks.machine import environment, output_file, run_script, write
+from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.loader import ClipDataset
 from st_reid.data.sampling import Draw
 from st_reid.data.tracklet import Tracklet
@@ -76,7 +77,7 @@ def torchreid_dataset(tracklets: list[Tracklet]) -> Dataset:
 def st_reid_dataset(tracklets: list[Tracklet]) -> ClipDataset:
     """Return our dataset for training with the like augmentation."""
     transform = TrainTransform(HEIGHT, WIDTH)
-    return ClipDataset(tracklets, sampler="restricted_random", seq_len=SEQ_LEN, transform=transform, seed=0)
+    return ClipDataset(tracklets, ClipSpec(HEIGHT, WIDTH, SEQ_LEN, sampler="restricted_random"), transform)
 
 
 def made_up_tracklets(folder: Path, images: Path | None, count: int) -> list[Tracklet]:

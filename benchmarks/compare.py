@@ -32,19 +32,20 @@ from benchmarks.machine import draw_bars, environment, markdown, output_file, ru
 from benchmarks.speed import MODES, Case, check_device, measure
 from benchmarks.timing import Effort
 from st_reid import cli
-from st_reid.checkpoints import load_checkpoint
-from st_reid.compute import Compute
-from st_reid.config import EvalConfig, EvaluateConfig, ReadConfig
+from st_reid.config import EvalConfig, ReadConfig
 from st_reid.data.clips import RANDOM_SAMPLERS, SAMPLERS
 from st_reid.data.datasets import read_dataset
 from st_reid.data.sampling import derived_rng
-from st_reid.data.tracklet import Tracklet
-from st_reid.engine import ClipReader, extract_features
+from st_reid.data.tracklet import Labels, Tracklet
 from st_reid.errors import UserError
-from st_reid.evaluation import Retrieval
-from st_reid.loading import load_for_evaluation
-from st_reid.report import figures
-from st_reid.run_folder import BEST
+from st_reid.evaluate import EvaluateConfig
+from st_reid.evaluation.protocol import QueryGallery
+from st_reid.evaluation.report import figures
+from st_reid.features.extraction import extract_features
+from st_reid.models.checkpoints import load_checkpoint
+from st_reid.models.loading import load_for_evaluation
+from st_reid.runtime.compute import Compute
+from st_reid.training.run_folder import BEST
 
 FRAMES = (1, 2, 4, 8, 16)
 TEST_SAMPLERS = ("begin_interval", "evenly", "dense", "all")
@@ -258,22 +259,21 @@ def ablate(config: EvaluateConfig) -> dict[str, Any]:
         UserError: weights or a dataset that are not there, or do not fit.
     """
     compute = Compute.choose(config.device, config.precision, config.compute)
-    sizes = {"height": config.height, "width": config.width, "seq_len": config.seq_len}
-    loaded = load_for_evaluation(config.weights, config.arch, config.options, **sizes)
+    clips = {name: getattr(config, name) for name in ("height", "width", "seq_len", "seed")}
+    clips |= {"interpolation": config.data.interpolation, "batch": config.eval.batch}
+    loaded = load_for_evaluation(str(config.weights), config.arch, config.options, **clips)
     model = compute.place(loaded.model)
     dataset = read_dataset(config.sources, config.root, config.data.options)
-    retrieval = Retrieval.of(dataset.query, dataset.gallery, config.eval)
-    read = replace(config.data, interpolation=config.data.interpolation or loaded.interpolation)
+    pairs = QueryGallery.of(Labels.of(dataset.query), Labels.of(dataset.gallery), config.eval)
     rows = []
-    for variant in variants(loaded.seq_len, config.eval.sampler, config.seed):
-        tracklets = retrieval.tracklets
+    for variant in variants(loaded.spec.seq_len, config.eval.sampler, config.seed):
+        tracklets: Sequence[Tracklet] = dataset.test
         if variant.change is not None:
             tracklets = [variant.change(i, t) for i, t in enumerate(tracklets)]
-        sampling = replace(config.eval, sampler=variant.sampler)
-        reader = ClipReader(loaded.height, loaded.width, variant.frames, config.seed, read, sampling)
-        features = extract_features(model, tracklets, reader, compute, variant.name)
+        spec = replace(loaded.spec, seq_len=variant.frames, sampler=variant.sampler)
+        features = extract_features(model, tracklets, spec, config.data, compute, variant.name)
         row = {"variant": variant.name, "frames": variant.frames, "sampler": variant.sampler}
-        rows.append(row | figures(retrieval.rank(retrieval.distances(features))))
+        rows.append(row | figures(pairs.rank_features(features)))
         print(ablation_table(rows[:1] + rows[-1:]).splitlines()[-1], flush=True)
     return {"arch": loaded.arch, "dataset": dataset.name, "uses_time": model.uses_time, "rows": rows}
 

@@ -15,12 +15,14 @@ from dataclasses import replace
 import torch
 
 from benchmarks.machine import environment, output_file, quartiles, run_script, write
-from st_reid.compute import Compute
-from st_reid.config import EvalConfig, ReadConfig
+from st_reid.config import ReadConfig
+from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.datasets import read_dataset
+from st_reid.data.loader import eval_loader
 from st_reid.data.tracklet import Tracklet
-from st_reid.engine import ClipReader, extract_features, features_of_clips, for_extraction
-from st_reid.registry import create_model
+from st_reid.features.extraction import extract_features, features_of_clips, for_extraction
+from st_reid.models.factory import create_model
+from st_reid.runtime.compute import Compute
 
 
 def take(tracklets: list[Tracklet], frames: int) -> list[Tracklet]:
@@ -54,19 +56,20 @@ def main() -> None:
     model = compute.place(create_model(args.arch, 1, height=args.height, width=args.width).eval())
     dataset = read_dataset("walkers", args.root)
     tracklets = take(list(dataset.gallery), args.frames)
-    reader = ClipReader(args.height, args.width, 8, 0, ReadConfig(workers=args.workers), EvalConfig(batch=args.batch))
+    spec, read = ClipSpec(args.height, args.width, batch=args.batch), ReadConfig(workers=args.workers)
     uses_time = getattr(model, "uses_time", True)
-    clips = [batch.clip for batch in reader.loader(tracklets, uses_time, compute.device)]
+    loader = eval_loader(tracklets, spec, read, uses_time=uses_time, device=compute.device)
+    clips = [batch.clip for batch in loader]
     frames = sum(len(t) for t in tracklets)
 
-    folded = for_extraction(model, (8, 3, args.height, args.width), compute)
+    folded = for_extraction(model, spec, compute)
 
     def in_memory() -> None:
         for clip in clips:
             features_of_clips(folded, clip, compute).cpu()
 
     def from_disk() -> None:
-        extract_features(model, tracklets, reader, compute)
+        extract_features(model, tracklets, spec, read, compute)
 
     ratios, speeds = [], {"in_memory": [], "from_disk": []}
     features_of_clips(folded, clips[0], compute)  # warm up

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from st_reid import cli
 from st_reid.errors import UserError, first_line
 from st_reid.files import check_output, write_text
-from st_reid.report import processor
+from st_reid.runtime.environment import processor
 
 
 def run_script(main: Callable[[], None]) -> NoReturn:

@@ -5,7 +5,7 @@
 
 ``inference`` and ``training`` are PSTA's on ResNet-50 at 256 x 128: the literal formulation in float32 and contiguous,
 as its authors ran it, and the port likewise, with channels last, and in bfloat16; ``--compile`` adds compiled ones. The
-rest is retrieval on Market-1501's real cameras and times (see :mod:`benchmarks.real_times`): ST-ReID's literal loops,
+rest is retrieval on Market-1501's real cameras and times (see :mod:`tests.parity.real_times`): ST-ReID's literal loops,
 and for ranking and re-ranking torchreid's Python, which is the published code. The variants of a task are timed in
 turns, and ratios are taken within a round. Beside each ratio is the greatest difference from the literal's output. A
 second table says where PSTA's time goes: the seconds of one profiled call in convolutions, batch norm and so on.
@@ -27,17 +27,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, reason, run_script, write
-from benchmarks.real_times import RealTimes
 from benchmarks.speed import BUFFERS, Case, inference, place, training
 from benchmarks.timing import OPERATIONS, REST, math_of, ratios, seconds_by_kind, time_in_turns
 from legacy_ports import convert_psta
 from legacy_ports import st_reid as literal_st
 from legacy_ports.psta import LegacyPSTA
 from st_reid import create_model
-from st_reid.compute import Compute
+from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.transforms import to_float
-from st_reid.engine import for_extraction
 from st_reid.errors import UserError
+from st_reid.features.extraction import for_extraction
 from st_reid.retrieval import (
     CosineDistance,
     SpatialTemporalModel,
@@ -46,8 +45,10 @@ from st_reid.retrieval import (
     joint_distance,
     rerank_distances,
 )
-from st_reid.retrieval.ranking import number
+from st_reid.retrieval.ranking import encode_labels
+from st_reid.runtime.compute import Compute
 from st_reid.torchreid_compat import submodule
+from tests.parity.real_times import RealTimes
 
 CLASSES = 625  # identities of MARS' training set
 SIZE = (256, 128)  # which the literal formulation is built for
@@ -159,7 +160,7 @@ def psta_task(kind: str, device: torch.device, frames: int, batch: int, compiled
     def call(model: nn.Module, precision: str, mode: str) -> Callable[[], Any]:
         compute = place(model, precision, mode, device)
         if mode == "folded":
-            model = for_extraction(model, (frames, 3, *SIZE), compute)
+            model = for_extraction(model, ClipSpec(*SIZE, frames), compute)
         step = make(model, compute, clips)
 
         def in_its_precision() -> Any:
@@ -174,9 +175,10 @@ def psta_task(kind: str, device: torch.device, frames: int, batch: int, compiled
     for name, how in (ON_GPUS | ports).items():
         if on_gpu or how[0] != "tf32":
             variants[name] = call(deepcopy(literal) if name in ON_GPUS else port_psta(weights), *how)
+    both = {"relative": True, "profiled": True}
     if kind == "training":  # the first step's loss and gradient: later ones are of other weights
-        return Task(variants, lambda figures: [np.array(figures[n]) for n in ("loss", "grad_norm")], True, True)
-    return Task(variants, lambda feature: [feature.float().cpu().numpy()], True, True)
+        return Task(variants, lambda figures: [np.array(figures[n]) for n in ("loss", "grad_norm")], **both)
+    return Task(variants, lambda feature: [feature.float().cpu().numpy()], **both)
 
 
 class RetrievalInput:
@@ -203,7 +205,7 @@ class RetrievalInput:
     def transit_times(self) -> Task:
         """Fitting the smoothed histograms."""
         persons, cameras, times = self.train
-        labels, places = number(persons)[0], cameras.astype(int) - 1
+        labels, places = encode_labels(persons)[0], cameras.astype(int) - 1
 
         def literal() -> NDArray[np.float64]:
             counts = literal_st.spatial_temporal_distribution(places, labels, times, CAMERAS, BINS)
@@ -223,7 +225,7 @@ class RetrievalInput:
         """Scores of all queries and gallery items, from fitted transit times."""
         model = SpatialTemporalModel.fit(*self.train)
         counts = literal_st.spatial_temporal_distribution(
-            self.train[1].astype(int) - 1, number(self.train[0])[0], self.train[2], CAMERAS, BINS
+            self.train[1].astype(int) - 1, encode_labels(self.train[0])[0], self.train[2], CAMERAS, BINS
         )
         distribution = literal_st.smooth_distribution(counts)
         (q_cameras, q_times), (g_cameras, g_times) = (
@@ -243,7 +245,7 @@ class RetrievalInput:
 
     def ranking(self) -> Task:
         """CMC and mAP of appearance."""
-        persons, cameras = number(*self.labels[:2]), number(*self.labels[2:])
+        persons, cameras = encode_labels(*self.labels[:2]), encode_labels(*self.labels[2:])
         evaluate = submodule("metrics").evaluate_rank
         return Task(
             {

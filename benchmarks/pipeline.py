@@ -32,10 +32,10 @@ from benchmarks.clip_loading import SEQ_LEN, made_up_tracklets, st_reid_dataset,
 from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, run_script, settings_of, write
 from benchmarks.timing import ratios
 from st_reid import train
-from st_reid.compute import Compute
 from st_reid.data.loader import train_loader
 from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import to_float
+from st_reid.runtime.compute import Compute
 
 Batches = tuple[DataLoader, Callable[[Any], Tensor]]
 AHEAD = 2  # batches that a worker has ready or under way

@@ -18,7 +18,7 @@ from benchmarks.machine import environment, output_file, quartiles, run_script, 
 from benchmarks.timing import DTYPES, math_of, ratios, time_in_turns
 from legacy_ports.psta import LegacyPSTA
 from st_reid import create_model
-from st_reid.compute import Compute
+from st_reid.runtime.compute import Compute
 
 CLASSES = 150
 

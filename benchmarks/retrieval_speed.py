@@ -2,8 +2,8 @@
 
     python -m benchmarks.retrieval_speed --output benchmarks/results/MACHINE/retrieval_speed.json
 
-Identities, cameras and times are the real ones, features synthetic (see :mod:`benchmarks.real_times`). ``--peers`` adds
-torchreid's evaluation in Python, as its package runs it, and its re-ranking, which takes minutes and 13 GB;
+Identities, cameras and times are the real ones, features synthetic (see :mod:`tests.parity.real_times`). ``--peers``
+adds torchreid's evaluation in Python, as its package runs it, and its re-ranking, which takes minutes and 13 GB;
 ``--large`` re-ranks 2,000 queries against 98,000 gallery features.
 """
 
@@ -17,7 +17,6 @@ from functools import partial
 import numpy as np
 
 from benchmarks.machine import environment, output_file, peak_gigabytes, run_script, write
-from benchmarks.real_times import RealTimes
 from st_reid.retrieval import (
     CosineDistance,
     SpatialTemporalModel,
@@ -27,6 +26,7 @@ from st_reid.retrieval import (
     rerank,
 )
 from st_reid.torchreid_compat import submodule
+from tests.parity.real_times import RealTimes
 
 
 def timed(name: str, function: Callable[[], object], rounds: int) -> tuple[dict[str, float], object]:

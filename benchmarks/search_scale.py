@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import environment, output_file, peak_gigabytes, run_script, write
-from st_reid.features import FeatureSet
+from st_reid.features.feature_set import FeatureSet
 from st_reid.retrieval import CosineDistance, Index, nearest
 
 TOP = 10
@@ -37,7 +37,8 @@ def gallery(size: int, width: int, seed: int = 0) -> FeatureSet:
         part += 0.5 * rng.standard_normal(part.shape, dtype=np.float32)
     names = np.char.add("t", np.arange(size).astype(str))
     columns: dict[str, Any] = {"tracklet": names, "person": np.full(size, ""), "camera": np.full(size, "1")}
-    return FeatureSet(features, **columns, time=np.full(size, np.nan), frames=np.ones(size, np.int64))
+    times, frames = np.full(size, np.nan), np.ones(size, np.int64)
+    return FeatureSet(features=features, **columns, time=times, frames=frames)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

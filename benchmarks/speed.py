@@ -34,16 +34,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, reason, run_script, write
 from benchmarks.timing import DTYPES, Effort, back_to_back, ceilings, higher, math_of, seconds_of, warmed_up
 from st_reid import create_model, list_models
-from st_reid.checkpoints import CLASSIFIERS
-from st_reid.compute import Compute
 from st_reid.config import OptimConfig
+from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.transforms import to_float
-from st_reid.engine import for_extraction
 from st_reid.errors import UserError
-from st_reid.learner import Learner
-from st_reid.losses import ClipLoss
-from st_reid.optim import make_optimizer, make_scheduler
-from st_reid.registry import check_model
+from st_reid.features.extraction import for_extraction
+from st_reid.models.checkpoints import CLASSIFIERS
+from st_reid.models.factory import check_model
+from st_reid.runtime.compute import Compute
+from st_reid.training.learner import Learner
+from st_reid.training.losses import ClipLoss
+from st_reid.training.optim import make_optimizer, make_scheduler
 
 FRAME_LEVEL = ("osnet_x1_0", "osnet_x0_25", "resnet50", "resnet50mid", "resnet101", "pcb_p6", "hacnn")
 TEMPORAL = ("psta", "psta_resnet18", "psta_osnet_x1_0", "psta_osnet_x0_25")
@@ -232,7 +233,7 @@ def _measured(case: Case, device: torch.device, effort: Effort) -> dict[str, Any
     model = case.build()
     compute = place(model, case.precision, case.mode, device)
     if case.mode == "folded":
-        model = for_extraction(model, (case.frames, 3, case.height, case.width), compute)
+        model = for_extraction(model, ClipSpec(case.height, case.width, case.frames), compute)
     call = (training if case.task == "training" else inference)(model, compute, case.clips(device))
     memory = None
     if device.type == "cuda":  # before the first call: to play a CUDA graph again allocates nothing

@@ -3,7 +3,8 @@
     python -m benchmarks.transit_times --output benchmarks/results/MACHINE/transit_times.json
 
 Identities, cameras and times of Market-1501 and DukeMTMC-reID are the real ones, appearance is synthetic and weak (see
-:mod:`benchmarks.real_times`), so the gains are not those of a trained model; their signs and their order are the point.
+:mod:`tests.parity.real_times`), so the gains are not those of a trained model; their signs and their order are the
+point.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.machine import environment, output_file, run_script, write
-from benchmarks.real_times import Columns, RealTimes
 from st_reid.retrieval import (
     CosineDistance,
     SpatialTemporalModel,
@@ -22,6 +22,7 @@ from st_reid.retrieval import (
     joint_distance,
     other_cameras_first,
 )
+from tests.parity.real_times import Columns, RealTimes
 
 FRAMES_A_MINUTE = {"market": 25 * 60, "duke": 60 * 60}
 

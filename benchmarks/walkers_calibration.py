@@ -19,11 +19,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.machine import environment, output_file, run_script, write
-from st_reid.baselines import color_histogram
 from st_reid.data.datasets._walkers.cameras import MARKS, SPREAD, TRANSIT
 from st_reid.data.datasets._walkers.people import Person, make_people
 from st_reid.data.datasets.walkers import FULL, VERSION, read
 from st_reid.data.tracklet import Dataset, Tracklet, person_labels
+from st_reid.evaluation.baselines import color_histogram
 from st_reid.retrieval import cosine_distance, evaluate_rank
 
 GROUPS = ("all", "no look-alike", "look-alike, body", "look-alike, gait")

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from st_reid.errors import UserError
-
-_RENAMED = (
-    (re.compile(r"classifier(\d+)\.add_block\.([01])\."), r"embeddings.\1.\2."),
-    (re.compile(r"classifier(\d+)\.classifier\.0\."), r"classifiers.\1."),
-    (re.compile(r"model\."), "backbone."),
-)
-_UNUSED = "model.fc."
+from st_reid.models.released import pcb_key, rename_pcb
 
 
 def convert_pcb(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -28,15 +21,8 @@ def convert_pcb(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         UserError: a key that is not of such a state dict; the message names it.
     """
-    converted = {}
-    for key, value in state_dict.items():
-        name = key.removeprefix("module.")
-        if name.startswith(_UNUSED):
-            continue
-        for pattern, replacement in _RENAMED:
-            if pattern.match(name):
-                converted[pattern.sub(replacement, name, count=1)] = value
-                break
-        else:
+    state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    for key in state_dict:
+        if pcb_key(key) is None:
             raise UserError(f"{key!r} is no key of ST-ReID's PCB; expected model.*, classifier0.* and so on")
-    return converted
+    return dict(rename_pcb(state_dict))

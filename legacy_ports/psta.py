@@ -13,6 +13,8 @@ import torchvision
 from torch import Tensor, nn
 
 from st_reid.errors import UserError
+from st_reid.models.released import port_key as port_key
+from st_reid.models.released import rename_psta
 
 
 def _conv_bn_relu(channels: int, out: int, kernel: int = 1) -> list[nn.Module]:
@@ -172,40 +174,6 @@ class LegacyPSTA(nn.Module):
         return [classify(x) for classify, x in zip(self.classifier, features, strict=True)], features
 
 
-# Original name -> the port's, by longest prefix; what follows the prefix is the same.
-_PREFIXES = {"base.": "backbone.", "down_channel.": "head.reduce."}
-_STAM_PREFIXES = {
-    "Embeding.": "embed.",
-    "TRAG.gamma_temporal.": "tra.relation.query.",
-    "TRAG.beta_temporal.": "tra.relation.key.",
-    "TRAG.gg_temporal.0.": "tra.relation.project.",
-    "TRAG.gg_temporal.1.": "tra.relation_norm.",
-    "TRAG.tte_para.0.": "tra.joint.",
-    "TRAG.tte_para.1.": "tra.joint_norm.",
-    "TRAG.te_para.0.": "tra.gate.",
-    "TRAG.te_para.1.": "tra.gate_norm.",
-    "TRAG.theta_channel.0.": "tra.theta.",
-    "TRAG.channel_para.": "tra.rho.",
-    "SRAG.alphi_appearance.": "sra.relation.query.",
-    "SRAG.delta_appearance.": "sra.relation.key.",
-    "SRAG.gg_spatial.0.": "sra.relation.project.",
-    "SRAG.gg_spatial.1.": "sra.relation_norm.",
-    "SRAG.spa_para.": "sra.gate.",
-    "SRAG.app_channel.": "sra.rho.",
-    "conv_block.": "out.",
-}
-for _k in range(3):
-    _PREFIXES |= {f"layer{_k + 1}.{old}": f"head.stages.{_k}.{new}" for old, new in _STAM_PREFIXES.items()}
-    _PREFIXES[f"bottleneck.{_k}."] = f"head.necks.{_k}."
-    _PREFIXES[f"classifier.{_k}."] = f"head.classifiers.{_k}."
-
-
-def port_key(key: str) -> str | None:
-    """Return the port's name for an entry of a released state dict, or None where there is none."""
-    key = key.removeprefix("module.")
-    return next((new + key.removeprefix(old) for old, new in _PREFIXES.items() if key.startswith(old)), None)
-
-
 def convert_psta(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename a released PSTA state dict to one for ``create_model("psta", num_classes)``.
 
@@ -227,7 +195,7 @@ def convert_psta(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     ]
     if complaints:
         raise UserError(f"not a released PSTA state dict: {', '.join(complaints)}; expected PSTA on ResNet-50")
-    return {port_key(key) or key: value for key, value in state_dict.items()}
+    return dict(rename_psta(state_dict))
 
 
 def _released_shapes(state_dict: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -6,10 +6,11 @@ It stays quick and quiet: torch and torchreid are imported when something needs 
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-from st_reid import torchreid_bridge
-from st_reid.registry import create_model, list_models, load_model
+from st_reid.bridge.imports import after_import
+from st_reid.models.factory import create_model, list_models
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,14 +21,23 @@ __all__ = [
     "list_models",
     "load_model",
 ]
+_LAZY = {
+    "ClipDataManager": "st_reid.bridge.clip_engine",
+    "ClipSoftmaxEngine": "st_reid.bridge.clip_engine",
+    "ClipTripletEngine": "st_reid.bridge.clip_engine",
+    "load_model": "st_reid.models.loading",
+}
+"""Names whose modules import torch or torchreid, by their modules."""
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("Clip") and name in __all__:
-        from st_reid import clip_engine  # now, as it imports torchreid
-
-        return getattr(clip_engine, name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-torchreid_bridge.register_on_import()
+def _register() -> None:
+    import_module("st_reid.bridge.register").register()
+
+
+after_import("torchreid", _register)

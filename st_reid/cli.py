@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
-from types import UnionType
+from contextlib import suppress
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from st_reid.errors import UserError, unknown_name
-from st_reid.stopping import Interrupted
+from st_reid.config import expected
+from st_reid.errors import Interrupted, UserError, unknown_name
 
 C = TypeVar("C")
 
@@ -33,38 +33,32 @@ def run(command: Callable[[list[str]], None], name: str) -> NoReturn:
     name += f" (process {rank})" if rank else ""
     try:
         command(sys.argv[1:])
-    except UserError as error:
-        print(f"{name}: error: {one_line(error)}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        print(f"{name}: error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except Interrupted as interruption:
-        print(f"{name}: {interruption}", file=sys.stderr)
-        sys.exit(interruption.status)
-    except RuntimeError as error:
-        death = _explain_death(error)
-        if death is None:
-            raise
-        print(f"{name}: error: {death}; a run goes on with --resume", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(0)
+    except (KeyboardInterrupt, Interrupted) as stop:
+        text, status = one_line(stop) or "interrupted", getattr(stop, "status", 130)
+    except (UserError, OSError, RuntimeError) as error:
+        text, status = f"error: {_explain_end(error)}", 2
+    else:
+        sys.exit(0)
+    print(f"{name}: {text}", file=sys.stderr)
+    sys.exit(status)
 
 
-def _explain_death(error: RuntimeError) -> str | None:
-    """Return what to say where a process died that this one needs, else ``None``."""
+def _explain_end(error: Exception) -> str:
+    """Return what to say of a mistake, or where a process died that this one needs; raise any other error again."""
     text = one_line(error)
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+    goes_on = "a run goes on with --resume"
     if "DataLoader worker" in text:
-        return f"a process that reads images died ({text}); if memory ran out, lower data.workers"
+        return f"a process that reads images died ({text}); if memory ran out, lower data.workers; {goes_on}"
     if "RANK" in os.environ and re.search("(?i)connection (closed|reset)|broken pipe|remote process", text):
-        return f"another process of this run ended ({text}); its own message says why"
-    return None
+        return f"another process of this run ended ({text}); its own message says why; {goes_on}"
+    raise error
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error's message as one line, without the traceback that a loader's worker wraps it in."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and lines[0].startswith("Caught "):
@@ -72,118 +66,55 @@ def one_line(error: Exception) -> str:
     return " ".join(lines)
 
 
-def parse(config_class: type[C], argv: list[str], name: str, defaults: dict[str, Any] | None = None) -> C:
+def parse(config_class: type[C], argv: list[str], name: str) -> C:
     """Parse a command line, and the YAML file that ``--config`` names, into a dataclass.
 
-    The command line wins over the file, the file over ``defaults``, those over the dataclass's own.
+    The command line wins over the file, the file over the dataclass's defaults: it is told only what was given.
 
     Args:
         config_class: a dataclass whose fields, nested ones by dotted names, are the options.
-        argv: the arguments; dashes in option names are taken for underscores, and the last part of a dotted name is
-            enough where it is unique.
+        argv: the arguments; dashes in option names are taken for underscores, and the end of a dotted name is enough
+            where it is unique. ``--config`` takes a file or the name of a recipe.
         name: the program's name in its help.
-        defaults: values by dotted name.
 
     Raises:
-        UserError: an unknown setting, with the nearest one, a wrong type, or a file that cannot be read.
+        UserError: an unknown setting, with the nearest one, a value of a wrong type or out of its range, or a file
+            that cannot be read.
     """
+    settings = dict(_settings(config_class))
+    argv = _tidy(argv, settings)
+    parser = _parser(config_class, name)  # type: ignore[arg-type]
+
+    def make(argv: list[str]) -> Any:
+        values = parser.parse_args(argv, defaults=False)
+        for setting, kind in settings.items():
+            value = values.get(setting, values)
+            odd = not isinstance(value, Namespace) if is_dataclass(kind) else value is None
+            if odd and NoneType not in get_args(kind):
+                raise TypeError(f'Parser key "{setting}": Got value: {value}')  # jsonargparse lets it pass
+        made = vars(parser.instantiate(values))
+        return _plain(config_class(**{name: value for name, value in made.items() if name != "config"}))
+
+    asked = [argument for argument in argv if re.match("-h$|--help$|--print_config", argument)]
+    try:
+        if asked:
+            with suppress(*_ERRORS):  # the answer has the defaults that hold with all else that is given
+                parser.set_defaults(asdict(make([argument for argument in argv if argument not in asked])))
+            parser.parse_args(argv)
+        return make(argv)
+    except _ERRORS as error:
+        raise _explain(error, settings) from None
+
+
+_ERRORS = (ArgumentError, TypeError, ValueError, OverflowError, RecursionError)
+
+
+@cache  # a run that is resumed parses twice
+def _parser(config_class: type, name: str) -> ArgumentParser:
     parser = ArgumentParser(prog=name, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="a YAML file of these settings; the command line wins")
     parser.add_class_arguments(config_class, None)
-    try:
-        parser.set_defaults(defaults or {})
-        values = parser.parse_args(_tidy(argv, config_class))
-    except (ArgumentError, TypeError, ValueError) as error:
-        raise _explain(error, config_class) from None
-    return _build(config_class, values)
-
-
-def peek(argv: list[str], name: str) -> str | None:
-    """Return the value that ``--name`` has on a command line or in its YAML file, before it is parsed."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(f"--{name}", nargs="?", dest="value")
-    parser.add_argument("--config", nargs="?", action="append", default=[])
-    found, _ = parser.parse_known_args(argv)
-    for file in () if found.value else reversed(found.config):
-        try:
-            with open(file, encoding="utf-8") as f:
-                settings = yaml.safe_load(f)
-        except (OSError, TypeError, yaml.YAMLError, UnicodeDecodeError):
-            continue  # `parse` says what is wrong with the file
-        if isinstance(settings, dict) and isinstance(settings.get(name), str):
-            return settings[name]
-    return found.value
-
-
-def _tidy(argv: list[str], config_class: Any) -> list[str]:
-    """Write option names in full with underscores, bare flags as ``=true``, and ``--config`` first.
-
-    The last part of a dotted name is enough where only one setting ends in it: ``--lr`` for ``--optim.lr``.
-    """
-    settings = dict(_settings(config_class))
-    argv = _join_lists(argv, {name: _text_in_list(kind) for name, kind in settings.items() if list in _kinds(kind)})
-    flags = {f"--{name}" for name, kind in settings.items() if kind is bool}
-    ends = Counter(name.rpartition(".")[2] for name in settings)
-    full = {f"--{end}": f"--{name}" for name in settings if ends[end := name.rpartition(".")[2]] == 1}
-    first: list[str] = []
-    rest: list[str] = []
-    for i, argument in enumerate(argv):
-        option, equals, value = argument.partition("=")
-        if not option.startswith("--"):
-            (first if i and argv[i - 1] == "--config" else rest).append(argument)
-            continue
-        option = "--" + _setting_of(option)
-        option = full.get(option, option)
-        if option in flags and not equals and argv[i + 1 : i + 2] not in (["true"], ["false"], ["True"], ["False"]):
-            equals, value = "=", "true"
-        (first if option == "--config" else rest).append(option + equals + value)
-    return first + rest
-
-
-def _join_lists(argv: list[str], lists: dict[str, bool]) -> list[str]:
-    """Write ``--video a b`` as ``--video=["a", "b"]``, which is how a list is parsed; numbers are numbers but in texts.
-
-    ``lists`` has the settings that are lists, and whether of texts: a camera may be called 1, and a tracklet 0012.
-    """
-    joined: list[str] = []
-    values: list[str] | None = None
-    for argument in [*argv, "--"]:
-        if values is not None and not argument.startswith("--"):
-            values.append(argument)
-            continue
-        if values and not (len(values) == 1 and values[0].startswith("[")):
-            texts = lists[_setting_of(joined[-1])]
-            joined[-1] += "=" + json.dumps([v if texts or not _is_number(v) else yaml.safe_load(v) for v in values])
-        elif values:
-            joined[-1] += "=" + values[0]
-        joined.append(argument)
-        values = [] if _setting_of(argument) in lists else None
-    return joined[:-1]
-
-
-def _setting_of(option: str) -> str:
-    return option.removeprefix("--").replace("-", "_")
-
-
-def _text_in_list(kind: Any) -> bool:
-    return list[str] in _alternatives(kind)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _kinds(kind: Any) -> set[Any]:
-    """Return the types that a setting may have, without what is in them."""
-    return {get_origin(k) or k for k in _alternatives(kind)}
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) is UnionType else (kind,)
+    return parser
 
 
 def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -195,27 +126,80 @@ def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _settings(hints[f.name], f"{prefix}{f.name}.")
 
 
-_UNKNOWN = (
-    re.compile(r"unrecognized arguments: --(?P<name>[^\s=]+)"),
-    re.compile(r"Option '(?P<name>[^']+)' is not accepted"),
-    re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<name>[^']+)'"),
+def _plain(value: Any) -> Any:
+    """Return a number as Python's own; one with a range is of a subclass, which neither YAML nor a checkpoint takes."""
+    if is_dataclass(value):
+        for f in fields(value):
+            setattr(value, f.name, _plain(getattr(value, f.name)))
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return next((kind(value) for kind in (bool, int, float) if isinstance(value, kind)), value)
+
+
+def _tidy(argv: list[str], settings: dict[str, Any]) -> list[str]:
+    """Write options in full and joined with their values, a bare flag as true, and ``--config`` first.
+
+    A list has its values as texts, of which the parser makes what it holds: the camera 1 and the tracklet 0012 stay so.
+    """
+    parts: list[list[str]] = [[]]  # the options, each with its values, after what stands before the first
+    for argument in argv:
+        if argument.startswith("--"):
+            parts.append([])
+        parts[-1].append(argument)
+    first: list[str] = []
+    rest = parts[0]
+    for option, *values in parts[1:]:
+        option, equals, value = option.partition("=")
+        values = [value, *values] if equals else values
+        name = _full_name(option.removeprefix("--").replace("-", "_"), settings)
+        kind = settings.get(name)
+        is_list = any(get_origin(alternative) is list for alternative in (kind, *get_args(kind)))
+        if kind is bool and not equals and values[:1] not in (["true"], ["false"], ["True"], ["False"]):
+            values = ["true", *values]
+        if name == "config" and values:
+            first += [f"--config={_config_file(values[0])}", *values[1:]]
+        elif is_list and values and (len(values) > 1 or values[0][:1] != "["):
+            rest.append(f"--{name}={json.dumps(values, ensure_ascii=False)}")
+        else:
+            rest += ["=".join([f"--{name}", *values[:1]]), *values[1:]]
+    return first + rest
+
+
+def _full_name(name: str, settings: dict[str, Any]) -> str:
+    """Return the setting that ``name`` is, or is the end of; another name as it is, for the parser to judge."""
+    full = [f"--{setting}" for setting in sorted(settings) if setting.endswith(f".{name}") and name not in settings]
+    if len(full) > 1:
+        raise UserError(f"--{name} may mean {' or '.join(full)}; write it in full")
+    return full[0].removeprefix("--") if full else name
+
+
+def _config_file(name: str) -> str:
+    if not re.fullmatch(r"[\w-]+", name) or Path(name).is_file():
+        return name
+    from st_reid.recipe_files import find_config
+
+    return str(find_config(name))
+
+
+_UNKNOWN = re.compile(r"(?:arguments: --|Option '|Group '([^']+)' does not accept option ')([^'\s=]+)")
+_GOT = re.compile(
+    r"(?:Given|Got) value: ?(.*?)(?= Given value|$)|of type [^:]+: (.+?) (?:does not conform|not an?)"
+    r"|(?:invalid literal|could not convert)[^'\"]*['\"](.*?)['\"](?= |$)|number, not '(\w+)'"
+    r"|load config [\"'](.*?)[\"'](?= |$)"
 )
 
 
-def _explain(error: Exception, config_class: Any) -> UserError:
+def _explain(error: Exception, settings: dict[str, Any]) -> UserError:
+    """Say in a line what jsonargparse says in many."""
     message = one_line(error)
-    for pattern in _UNKNOWN:
-        if found := pattern.search(message):
-            group = found.groupdict().get("group")
-            name = f"{group}.{found['name']}" if group else found["name"]
-            return unknown_name("setting", name, [name for name, _ in _settings(config_class)])
-    return UserError(message)
-
-
-def _build(config_class: type[C], values: Namespace) -> C:
-    hints = get_type_hints(config_class)
-    arguments = {}
-    for f in fields(config_class):  # type: ignore[arg-type]
-        value = values[f.name]
-        arguments[f.name] = _build(hints[f.name], value) if is_dataclass(hints[f.name]) else value
-    return config_class(**arguments)
+    if unknown := _UNKNOWN.search(message):
+        return unknown_name("setting", ".".join(filter(None, unknown.groups())), settings)
+    names = [name for name in re.findall(r'Parser key "([^"]+)"', message) if name in settings]
+    got = ["".join(groups) for groups in _GOT.findall(message)]
+    if not names or not got:
+        return UserError(message)
+    words = expected(settings[names[-1]])
+    if "does not conform" in message:  # it is a number
+        words = re.sub("a (whole )?number of ", "", words)
+    value = re.sub("^None(Type)?$", "null", got[-1]) or "empty"
+    return UserError(f"{names[-1]} is {value:.60}; expected {words}")

@@ -2,15 +2,138 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import wraps
+from math import inf
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
 
 from st_reid.errors import UserError
+from st_reid.files import write_text
 
+C = TypeVar("C", bound=type)
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
+# To jsonargparse what has a range is a class of its own, to everybody else a number. It reads the body of
+# `if TYPE_CHECKING` too, so this has to be the other way round.
+if not TYPE_CHECKING:
+    from jsonargparse.typing import ClosedUnitInterval as Share
+    from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
+    from jsonargparse.typing import OpenUnitInterval as OpenShare
 
+    Pixels = restricted_number_type("int>=16", int, (">=", 16))
+    Opset = restricted_number_type("int>=18", int, (">=", 18))
+    Seed = restricted_number_type("0<=int<2**64", int, [(">=", 0), ("<", 2**64)])
+    Positive = restricted_number_type("float>0", float, [(">", 0), ("<", inf)])
+    NonNegative = restricted_number_type("float>=0", float, [(">=", 0), ("<", inf)])
+    Finite = restricted_number_type("finite float", float, [(">", -inf), ("<", inf)])
+    ShareBelowOne = restricted_number_type("0<=float<1", float, [(">=", 0), ("<", 1)])
+    Cosine = restricted_number_type("-1<=float<=1", float, [(">=", -1), ("<=", 1)])
+    # Not of Any: there jsonargparse would import, and build, any class that a file names.
+    Options = dict[str, bool | int | float | str | list | dict | None]
+else:
+    PositiveInt = int
+    NonNegativeInt = int
+    Pixels = int
+    Opset = int
+    Seed = int
+    Positive = float
+    NonNegative = float
+    Finite = float
+    Share = float
+    OpenShare = float
+    ShareBelowOne = float
+    Cosine = float
+    Options = dict[str, Any]
+
+_EXPECTED: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    dict: "names with values, such as {dim: 512}",
+    NoneType: "null",
+    PositiveInt: "a whole number of at least 1",
+    NonNegativeInt: "a whole number of at least 0",
+    Pixels: "a whole number of at least 16",
+    Opset: "a whole number of at least 18",
+    Seed: "a whole number of at least 0 and less than 2**64",
+    Positive: "a positive number",
+    NonNegative: "a number of at least 0",
+    Finite: "a finite number",
+    Share: "a number of 0 to 1",
+    OpenShare: "a number of more than 0 and less than 1",
+    ShareBelowOne: "a number of 0 up to but not 1",
+    Cosine: "a number of -1 to 1",
+}
+
+
+def expected(kind: Any) -> str:
+    """Return what a setting of this type takes, in the words of an error."""
+    origin, kinds = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return ", or ".join(map(expected, kinds))
+    if origin is Literal:
+        return f"one of {', '.join(kinds)}"
+    if origin is list:
+        return f"a list, each {expected(kinds[0])}"
+    return _EXPECTED.get(origin or kind, "its settings, such as {name: value}")
+
+
+def _remembers_given(config_class: C) -> C:
+    """Let a dataclass know, as ``given``, which of its fields its caller has set, whatever to."""
+    initialize = config_class.__init__  # type: ignore[misc]
+
+    @wraps(initialize)
+    def remember(self: Any, *args: Any, **kwargs: Any) -> None:
+        names = [f.name for f in fields(config_class) if not f.kw_only]  # type: ignore[arg-type]
+        self.given = {*names[: len(args)], *kwargs}
+        initialize(self, *args, **kwargs)
+
+    config_class.__init__ = remember  # type: ignore[misc]
+    return config_class
+
+
+@dataclass(kw_only=True)
+class WeightsConfig:
+    """Which model, and what its clips are like.
+
+    Attributes:
+        weights: a checkpoint of a training run, or an exported MODEL.onnx; or, with arch, a state dict or a checkpoint
+            of torchreid or of an original.
+        arch: the model's name, where the weights do not say it.
+        options: the model's own options, with arch.
+        height: input height in pixels; null for what the checkpoint was trained with, or 256.
+        width: input width in pixels; null for what the checkpoint was trained with, or 128.
+        seq_len: frames in a clip; null for what the checkpoint was trained with, or 8.
+    """
+
+    weights: str
+    arch: str | None = None
+    options: Options = field(default_factory=dict)
+    height: Pixels | None = None
+    width: Pixels | None = None
+    seq_len: PositiveInt | None = None
+
+
+@dataclass(kw_only=True)
+class DeviceConfig:
+    """Where and in which precision a model runs.
+
+    Attributes:
+        device: auto, cpu, cuda, cuda:1, ...
+        precision: float32, bfloat16, float16 on a GPU, or auto for bfloat16 where the device computes in it.
+    """
+
+    device: str = "auto"
+    precision: Precision = "auto"
+
+
+@_remembers_given
 @dataclass
 class ModelConfig:
     """The model beyond its name.
@@ -24,7 +147,7 @@ class ModelConfig:
 
     loss: Literal["softmax", "triplet"] = "triplet"
     pretrained: bool | str = True
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
 
 
 @dataclass
@@ -39,21 +162,18 @@ class ReadConfig:
             or bilinear.
     """
 
-    options: dict[str, Any] = field(default_factory=dict)
-    workers: int = 2
+    options: Options = field(default_factory=dict)
+    workers: NonNegativeInt = 2
     on_bad_image: Literal["stop", "skip"] = "stop"
     interpolation: Literal["bilinear", "bicubic"] | None = None
 
 
+@_remembers_given
 @dataclass
 class DataConfig(ReadConfig):
     """How a dataset is read, and which training clips are drawn.
 
     Attributes:
-        options: the dataset reader's own options, such as {queries_in_gallery: false}.
-        workers: processes that read images; 0 reads in the main one.
-        on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
-        interpolation: how images are resized, in training and in tests; null for bilinear.
         sampler: how a training clip is drawn from its tracklet.
         persons: identities in a training batch, P; of several processes together.
         clips: clips of each, K.
@@ -66,16 +186,17 @@ class DataConfig(ReadConfig):
     """
 
     sampler: str = "random_interval"
-    persons: int = 8
-    clips: int = 4
-    batches: int | None = None
-    crop: float = 0.0
-    flip: float = 0.5
-    erase: float = 0.5
-    jitter: float = 0.0
-    cast: float = 0.0
+    persons: PositiveInt = 8
+    clips: PositiveInt = 4
+    batches: PositiveInt | None = None
+    crop: Share = 0.0
+    flip: Share = 0.5
+    erase: Share = 0.5
+    jitter: NonNegative = 0.0
+    cast: NonNegative = 0.0
 
 
+@_remembers_given
 @dataclass
 class OptimConfig:
     """How the weights are changed.
@@ -103,20 +224,20 @@ class OptimConfig:
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = 3.5e-4
-    backbone_lr: float = 1.0
-    weight_decay: float = 5e-4
-    warmup_epochs: float = 10
+    lr: Positive = 3.5e-4
+    backbone_lr: NonNegative = 1.0
+    weight_decay: NonNegative = 5e-4
+    warmup_epochs: NonNegative = 10
     schedule: Literal["steps", "cosine"] = "steps"
-    milestones: list[float] = field(default_factory=lambda: [70, 140, 210, 310, 410])
-    gamma: float = 0.3
-    label_smoothing: float = 0.1
-    margin: float = 0.3
-    triplet_weight: float = 1.0
+    milestones: list[NonNegative] = field(default_factory=lambda: [70, 140, 210, 310, 410])
+    gamma: Positive = 0.3
+    label_smoothing: ShareBelowOne = 0.1
+    margin: NonNegative = 0.3
+    triplet_weight: NonNegative = 1.0
     levels: Literal["mean", "sum"] = "mean"
-    accumulate: int = 1
-    clip_norm: float | None = None
-    ema: float = 0.0
+    accumulate: PositiveInt = 1
+    clip_norm: Positive | None = None
+    ema: ShareBelowOne = 0.0
     freeze_batchnorm: bool = False
     sync_batchnorm: bool = False
     on_bad_loss: Literal["stop", "skip"] = "stop"
@@ -144,8 +265,8 @@ class CheckpointConfig:
         keep: how many of the last checkpoints are kept.
     """
 
-    every_steps: int | None = None
-    keep: int = 2
+    every_steps: PositiveInt | None = None
+    keep: PositiveInt = 2
 
 
 @dataclass
@@ -168,12 +289,12 @@ class JointConfig:
 
     use: Literal["auto", "always", "never"] = "auto"
     model: str | None = None
-    bin_width: float = 100.0
-    sigma: float = 50.0
-    lambda_appearance: float = 1.0
-    gamma_appearance: float = 5.0
-    lambda_time: float = 2.0
-    gamma_time: float = 5.0
+    bin_width: Positive = 100.0
+    sigma: Positive = 50.0
+    lambda_appearance: Positive = 1.0
+    gamma_appearance: Positive = 5.0
+    lambda_time: Positive = 2.0
+    gamma_time: Positive = 5.0
     choose: bool = False
 
 
@@ -189,11 +310,12 @@ class RerankConfig:
     """
 
     use: bool = False
-    k1: int = 20
-    k2: int = 6
-    lambda_value: float = 0.3
+    k1: PositiveInt = 20
+    k2: PositiveInt = 6
+    lambda_value: Share = 0.3
 
 
+@_remembers_given
 @dataclass
 class EvalConfig:
     """How features are extracted and ranked.
@@ -210,17 +332,20 @@ class EvalConfig:
     """
 
     sampler: str = "all"
-    batch: int = 16
+    batch: PositiveInt = 16
     junk: Literal["auto", "same_camera", "same_tracklet"] = "auto"
     ap: Literal["step", "trapezoid"] = "step"
-    sheet_queries: int = 10
+    sheet_queries: PositiveInt = 10
     joint: JointConfig = field(default_factory=JointConfig)
     rerank: RerankConfig = field(default_factory=RerankConfig)
 
 
+@_remembers_given
 @dataclass
-class TrainConfig:
+class TrainConfig(DeviceConfig):
     """Train a model, evaluate it, and write the run's folder.
+
+    What is not set is as the dataset wants it, see ``DATASET_DEFAULTS``, and else as below.
 
     Attributes:
         arch: the model's name.
@@ -235,8 +360,6 @@ class TrainConfig:
         height: input height in pixels.
         width: input width in pixels.
         seq_len: frames in a clip.
-        device: auto, cpu, cuda, cuda:1, ...
-        precision: float32, bfloat16, float16 on a GPU, or auto for bfloat16 where the device computes in it.
         val_identities: training identities kept for choosing the best epoch, 0 for none; null for a tenth of them.
         validate_every: epochs between validations.
         patience: stop after this many validations without a better one; null never does.
@@ -256,16 +379,14 @@ class TrainConfig:
     root: str | None = None
     output: str | None = None
     resume: str | None = None
-    epochs: int = 500
-    seed: int = 0
-    height: int = 256
-    width: int = 128
-    seq_len: int = 8
-    device: str = "auto"
-    precision: Precision = "auto"
-    val_identities: int | None = None
-    validate_every: int = 10
-    patience: int | None = None
+    epochs: NonNegativeInt = 500
+    seed: Seed = 0
+    height: Pixels = 256
+    width: Pixels = 128
+    seq_len: PositiveInt = 8
+    val_identities: NonNegativeInt | None = None
+    validate_every: PositiveInt = 10
+    patience: PositiveInt | None = None
     baselines: bool = True
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -274,46 +395,14 @@ class TrainConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
-
-@dataclass
-class EvaluateConfig:
-    """Evaluate a checkpoint, or a bare state dict of a named model, on a dataset's query and gallery.
-
-    Attributes:
-        weights: a checkpoint of a training run; or, with arch, a state dict or a checkpoint of torchreid.
-        sources: the dataset's name.
-        root: the folder that holds the dataset's folder, or that folder itself; walkers needs none.
-        output: the folder for report.json and pictures; null for runs/evaluate-ARCH-SOURCES.
-        arch: the model's name, where the weights do not say it.
-        height: input height in pixels; null for what the checkpoint was trained with, or 256.
-        width: input width in pixels; null for what the checkpoint was trained with, or 128.
-        seq_len: frames in a clip; null for what the checkpoint was trained with, or 8.
-        device: auto, cpu, cuda, cuda:1, ...
-        precision: float32, bfloat16, float16 on a GPU, or auto for bfloat16 where the device computes in it.
-        seed: of samplers that draw.
-        baselines: also measure a colour histogram.
-        options: the model's own options, with arch.
-        data: how the dataset is read.
-        eval: how features are extracted and ranked.
-        compute: how the model is laid out and run.
-    """
-
-    weights: str
-    sources: str = "walkers"
-    root: str | None = None
-    output: str | None = None
-    arch: str | None = None
-    height: int | None = None
-    width: int | None = None
-    seq_len: int | None = None
-    device: str = "auto"
-    precision: Precision = "auto"
-    seed: int = 0
-    baselines: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-    data: ReadConfig = field(default_factory=ReadConfig)
-    eval: EvalConfig = field(default_factory=EvalConfig)
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    def __post_init__(self) -> None:
+        for name, value in DATASET_DEFAULTS.get(self.sources, {}).items():
+            *groups, last = name.split(".")
+            owner: Any = self
+            for group in groups:
+                owner = getattr(owner, group)
+            if last not in owner.given:
+                setattr(owner, last, value)
 
 
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -343,57 +432,17 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
 """What ``train`` takes by default where a dataset wants something else than the published recipe of PSTA on MARS."""
 
 
-LEAST: dict[str, float] = {
-    "epochs": 0,
-    "seed": 0,
-    "height": 16,
-    "width": 16,
-    "seq_len": 1,
-    "validate_every": 1,
-    "patience": 1,
-    "checkpoint.every_steps": 1,
-    "checkpoint.keep": 1,
-    "data.workers": 0,
-    "data.persons": 1,
-    "data.clips": 1,
-    "data.batches": 1,
-    "data.jitter": 0,
-    "data.cast": 0,
-    "eval.batch": 1,
-    "eval.sheet_queries": 1,
-    "eval.rerank.k1": 1,
-    "eval.rerank.k2": 1,
-    "optim.accumulate": 1,
-    "optim.backbone_lr": 0,
-    "optim.weight_decay": 0,
-    "optim.warmup_epochs": 0,
-    "optim.triplet_weight": 0,
-}
+def check_combinations(config: TrainConfig) -> None:
+    """Raise :class:`UserError` for settings of which each is good, but not all together."""
+    if config.data.persons * config.data.clips < 2:
+        raise UserError("a batch of 1 clip; batch norm needs at least 2: raise data.persons or data.clips")
 
 
-def check_ranges(config: TrainConfig | EvaluateConfig) -> None:
-    """Raise :class:`UserError` for a number that no run can work with."""
-    for name, least in LEAST.items():
-        value: Any = config
-        for part in name.split("."):
-            value = getattr(value, part, None)
-        if value is not None and not value >= least:
-            raise UserError(f"{name} is {value}; expected at least {least:g}")
-    joint = config.eval.joint
-    for name in ("bin_width", "sigma", "gamma_appearance", "gamma_time", "lambda_appearance", "lambda_time"):
-        if not 0 < getattr(joint, name) < math.inf:
-            raise UserError(f"eval.joint.{name} is {getattr(joint, name)}; expected a positive number")
-    if not 0 <= config.eval.rerank.lambda_value <= 1:
-        raise UserError(f"eval.rerank.lambda_value is {config.eval.rerank.lambda_value}; expected 0 to 1")
-    if isinstance(config, TrainConfig):
-        if not config.optim.lr > 0:
-            raise UserError(f"optim.lr is {config.optim.lr}; expected a positive number")
-        if not 0 <= config.optim.ema < 1:
-            raise UserError(f"optim.ema is {config.optim.ema}; expected 0 up to but not 1, 0.999 for example")
-        if config.optim.clip_norm is not None and not config.optim.clip_norm > 0:
-            raise UserError(f"optim.clip_norm is {config.optim.clip_norm}; expected a positive number, or null")
-        if config.data.persons * config.data.clips < 2:
-            raise UserError("a batch of 1 clip; batch norm needs at least 2: raise data.persons or data.clips")
-        for name in ("crop", "flip", "erase"):
-            if not 0 <= getattr(config.data, name) <= 1:
-                raise UserError(f"data.{name} is {getattr(config.data, name)}; expected a probability, 0 to 1")
+def write_config(config: Any, folder: Path) -> None:
+    """Write settings, a dataclass or a mapping with such in it, as ``config.yaml``, which ``--config`` reads back."""
+    settings = dict(config if isinstance(config, Mapping) else asdict(config))
+    settings.pop("resume", None)  # a new run is none
+    for name, value in settings.items():
+        if is_dataclass(value) and not isinstance(value, type):
+            settings[name] = asdict(value)
+    write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), folder / "config.yaml")

@@ -1,8 +1,9 @@
-"""The one exception for what a user can put right."""
+"""What ends a command early: a mistake that its user can put right, or a signal."""
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -12,6 +13,21 @@ class UserError(ValueError):
     The message is one line: what was got, what was expected, what to do.
     The command lines print it without a traceback and exit with status 2.
     """
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    """Ctrl-C or SIGTERM ended the run; its exit status is 128 plus the signal's number, as the shell has it.
+
+    Args:
+        signum: which it was.
+        hint: what to do about it, for the message.
+        agreed: whether all processes of the run stop at this place, and nothing is lost.
+    """
+
+    def __init__(self, signum: int, hint: str, agreed: bool = False) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}; {hint}")
+        self.status = 128 + signum
+        self.agreed = agreed
 
 
 def first_line(error: BaseException) -> str:

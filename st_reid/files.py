@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from st_reid.errors import UserError
 
@@ -53,6 +54,13 @@ def check_output(folder: Path) -> None:
         raise UserError(f"output {folder} cannot be made: {nearest} is no folder that can be written; pass another")
 
 
+def check_new_folder(folder: Path) -> None:
+    """Raise :class:`UserError` for an output folder that exists, or cannot be made."""
+    if folder.exists():
+        raise UserError(f"{folder} exists; pass another --output")
+    check_output(folder)
+
+
 def write_text(text: str, path: Path) -> None:
     """Write a text file whole or not at all."""
     with written_whole(path) as file:
@@ -63,3 +71,8 @@ def remove_partial(folder: Path) -> None:
     """Remove what a process that was killed left half written in ``folder``."""
     for path in folder.glob(f".*{PARTIAL}*"):
         path.unlink(missing_ok=True)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write JSON whole or not at all."""
+    write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", path)

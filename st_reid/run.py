@@ -28,7 +28,7 @@ def find_script(argv: list[str]) -> Path:
         raise UserError(f"no script given; pass one, as in {NAME} scripts/main.py --config-file FILE")
     script = Path(argv[0])
     if not script.is_file():
-        raise UserError(f"script {script} is no file; pass the path of a Python script")
+        raise UserError(f"script {script} does not exist; pass the path of a Python script")
     return script
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from st_reid import cli
-from st_reid.config import DATASET_DEFAULTS, TrainConfig
+from st_reid.config import TrainConfig
 from st_reid.errors import UserError
 
 NAME = "python -m st_reid.train"
@@ -14,24 +14,21 @@ NAME = "python -m st_reid.train"
 def main(argv: list[str]) -> None:
     """Parse and run the command."""
     config = parse(argv)
-    from st_reid.training import train  # after parsing: torch takes seconds to import
+    from st_reid.training.run import train  # after parsing: torch takes seconds to import
 
     train(config)
 
 
 def parse(argv: list[str]) -> TrainConfig:
-    """Parse a command line; the dataset's defaults stand in for the general ones, a resumed run's for both.
+    """Parse a command line; a run that is resumed has its own configuration, which the command line may change.
 
     Raises:
         UserError: see :func:`st_reid.cli.parse`.
     """
-    resume = cli.peek(argv, "resume")
-    if resume is not None:
-        folder = _folder_of_run(Path(resume))
-        argv = ["--config", str(folder / "config.yaml"), *argv]
-    defaults = DATASET_DEFAULTS.get(cli.peek(argv, "sources") or TrainConfig.sources, {})
-    config = cli.parse(TrainConfig, argv, NAME, defaults)
-    if resume is not None:
+    config = cli.parse(TrainConfig, argv, NAME)
+    if config.resume is not None:
+        folder = _folder_of_run(Path(config.resume))
+        config = cli.parse(TrainConfig, ["--config", str(folder / "config.yaml"), *argv], NAME)
         config.output = str(folder)
     return config
 

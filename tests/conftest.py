@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 from small_data import write_dataset
+from small_runs import LEARNING_RUN, to_argv
 
 # Two workers share two cores; one alone has both.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
@@ -22,6 +23,16 @@ def own_dataset_folder(tmp_path):
     folder = tmp_path / "dataset"
     folder.mkdir()
     return write_dataset(folder)
+
+
+@pytest.fixture(scope="session")
+def finished_run(dataset_folder, tmp_path_factory):
+    """The folder of a finished run of two epochs. Read only."""
+    from st_reid import train
+
+    folder = tmp_path_factory.mktemp("runs") / "psta-tiny-seed0"
+    train.main(to_argv(LEARNING_RUN | {"root": dataset_folder, "output": folder}))
+    return folder
 
 
 @pytest.fixture

@@ -9,43 +9,31 @@ import signal
 import socket
 import subprocess
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
-from st_reid import cli, data, evaluate, files, learner, plots, report, run_folder, train
+from st_reid import cli, evaluate, files, train
+from st_reid.data import frames
+from st_reid.evaluation import report
+from st_reid.training import learner, run_folder
+from st_reid.training import run as training_run
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["processes", "st_reid.training"])
-
+CONTEXT.set_forkserver_preload(["processes"])
+PATHS = os.pathsep.join([*sys.path, os.environ.get("PYTHONPATH", "")])
+"""Where the server that processes are forked from finds this module; it says nothing where it does not."""
 
 TIME_LIMIT = 180
 """Seconds that a process may run before it is said to hang."""
 
-SMALL_RUN = {
-    "arch": "psta_osnet_x0_25",  # a checkpoint of it is a matter of milliseconds
-    "sources": "manifest",
-    "height": 32,
-    "width": 32,
-    "seq-len": 2,
-    "device": "cpu",
-    "precision": "float32",
-    "val-identities": 2,
-    "model.pretrained": "false",
-    "model.options": "{dim: 16, levels: 1}",
-    "data.clips": 2,
-    "data.workers": 0,
-}
-"""What every run in a process of its own has."""
-
-
-def to_argv(settings):
-    """Return settings as a command line has them."""
-    return [str(a) for name, value in settings.items() for a in (f"--{name}", value)]
-
 
 def start(target, *arguments, log: Path, environment=None):
     """Start ``target(*arguments)`` in a process whose output goes to ``log``."""
+    with patch.dict(os.environ, PYTHONPATH=PATHS):
+        forkserver.ensure_running()
     process = CONTEXT.Process(target=_main, args=(target, arguments, str(log), environment or {}))
     process.start()
     return process
@@ -84,7 +72,7 @@ def _main(target, arguments, log, environment):
     faulthandler.dump_traceback_later(TIME_LIMIT - 10)  # a hang leaves in its log where it was
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # so that its workers have its faults
-    report.draw = plots.training_curves = lambda *_, **__: None  # they take most of the time of so small a run
+    report.draw = training_run.training_curves = lambda *_, **__: None  # most of the time of so small a run
     target(*arguments)
 
 
@@ -144,7 +132,7 @@ FAULTS = {
     "killed while writing": lambda count: _before(torch, "save", count, _half_a_checkpoint),
     "killed before the rename": lambda count: _before(files.os, "replace", count, lambda *_: _die()),
     "killed in mid-step": lambda count: _before(learner.Learner, "_update", count, lambda *_: _die()),
-    "killed in a worker": lambda count: _before(data.frames.FrameReader, "read", count, lambda *_: _die()),
+    "killed in a worker": lambda count: _before(frames.FrameReader, "read", count, lambda *_: _die()),
     **{
         name: lambda count, name=name: _before(
             learner.Learner, "_update", count, lambda *_: os.kill(os.getpid(), signal.Signals[name])

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from small_runs import LEARNING_RUN, to_argv
 
 from benchmarks import speed, timing
 from st_reid import create_model, evaluate, train
@@ -25,13 +26,10 @@ def test_psta_gives_the_same_feature_on_the_gpu():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_run_on_the_gpu_is_evaluated_alike_on_the_cpu(dataset_folder, tmp_path, precision):
-    common = ["--sources", "manifest", "--root", str(dataset_folder), "--precision", precision]
-    train.main(
-        [*common, "--output", str(tmp_path / "run"), "--arch", "psta_resnet18", "--device", "cuda", "--epochs", "2",
-         "--height", "64", "--width", "32", "--model.pretrained", "false", "--data.persons", "3", "--data.clips", "2"]
-    )  # fmt: skip
-    weights = str(tmp_path / "run" / "checkpoints" / "best.pth")
-    evaluate.main([*common, "--output", str(tmp_path / "cpu"), "--weights", weights, "--device", "cpu"])
+    common = {"sources": "manifest", "root": dataset_folder, "precision": precision}
+    train.main(to_argv(LEARNING_RUN | common | {"device": "cuda", "output": tmp_path / "run"}))
+    weights = tmp_path / "run" / "checkpoints" / "best.pth"
+    evaluate.main(to_argv(common | {"device": "cpu", "weights": weights, "output": tmp_path / "cpu"}))
     gpu, cpu = (json.loads((tmp_path / f / "report.json").read_text()) for f in ("run", "cpu"))
     assert gpu["appearance"]["mAP"] == pytest.approx(cpu["appearance"]["mAP"], abs=0.05)
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from st_reid.data.tracklet import Tracklet
 from st_reid.errors import UserError, unknown_name
@@ -26,8 +25,8 @@ class UnreadableImage(UserError):  # noqa: N818 - it names the image, as UserErr
     """An image file that is missing, cut short, or no image."""
 
 
-def read_frame(path: Path) -> Tensor:
-    """Decode an image file to uint8 RGB (3, h, w).
+def read_frame(path: Path) -> NDArray[np.uint8]:
+    """Decode an image file to uint8 RGB (h, w, 3).
 
     OpenCV decodes JPEGs, nearly twice as fast as Pillow on a person's box; Pillow everything else: PNG, BMP, ...
     Damage inside a JPEG that has its end is not noticed.
@@ -48,10 +47,10 @@ def read_frame(path: Path) -> Tensor:
         raise _unreadable(path, "not an image" if data else "the file is empty") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, " ".join(str(error).split())) from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return pixels
 
 
-def _decode_jpeg(data: bytes) -> np.ndarray:
+def _decode_jpeg(data: bytes) -> NDArray:
     # Some versions of OpenCV fill what is missing with grey. The search leaves room for what cameras append.
     complete = data.rfind(JPEG_END, -1024) >= 0
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if complete else None
@@ -81,8 +80,8 @@ class FrameReader:
         self.skip = on_bad_image == "skip"
         self._bad: set[Path] = set()
 
-    def read(self, tracklet: Tracklet, indices: Iterable[int]) -> list[Tensor]:
-        """Read the frames ``indices`` of ``tracklet``, each file once: uint8 (3, h, w) each.
+    def read(self, tracklet: Tracklet, indices: Iterable[int]) -> list[NDArray[np.uint8]]:
+        """Read the frames ``indices`` of ``tracklet``, each file once: uint8 RGB (h, w, 3) each.
 
         Raises:
             UnreadableImage: a bad image, and ``on_bad_image`` is ``"stop"``.
@@ -92,7 +91,7 @@ class FrameReader:
         frames = {index: self._read_one(tracklet, index) for index in dict.fromkeys(indices)}
         return [frames[index] for index in indices]
 
-    def _read_one(self, tracklet: Tracklet, index: int) -> Tensor:
+    def _read_one(self, tracklet: Tracklet, index: int) -> NDArray[np.uint8]:
         if not self.skip:
             return read_frame(tracklet.paths[index])
         for near in sorted(range(len(tracklet)), key=lambda i: (abs(i - index), i)):

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from st_reid.config import ReadConfig
+from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.clips import SAMPLERS
 from st_reid.data.frames import FrameReader
 from st_reid.data.sampling import Draw, IdentityBatchSampler, derived_rng
 from st_reid.data.tracklet import Tracklet, person_labels
-from st_reid.data.transforms import Transform
-from st_reid.distributed import ALONE, World
+from st_reid.data.transforms import EvalTransform, Transform
 from st_reid.errors import UserError
+from st_reid.runtime.distributed import ALONE, World
 
 
 class TrainItem(NamedTuple):
@@ -58,10 +60,8 @@ class ClipDataset(Dataset[TrainItem]):
 
     Args:
         tracklets: of the training split.
-        sampler: name of a clip sampler; of one that yields several clips a random one is taken.
-        seq_len: frames per clip T.
+        spec: the sampler, of whose several clips a random one is taken, the clip's length, and the run's seed.
         transform: from frames to a clip.
-        seed: of the run.
         on_bad_image: as :class:`~st_reid.data.frames.FrameReader`.
 
     Attributes:
@@ -75,11 +75,8 @@ class ClipDataset(Dataset[TrainItem]):
     def __init__(
         self,
         tracklets: Sequence[Tracklet],
-        *,
-        sampler: str,
-        seq_len: int,
+        spec: ClipSpec,
         transform: Transform,
-        seed: int,
         on_bad_image: str = "stop",
     ) -> None:
         self.tracklets = list(tracklets)
@@ -87,10 +84,10 @@ class ClipDataset(Dataset[TrainItem]):
         self.labels = [persons[t.person] for t in self.tracklets]
         cameras = {camera: i for i, camera in enumerate(sorted({t.camera for t in self.tracklets}))}
         self.cameras = [cameras[t.camera] for t in self.tracklets]
-        self.sampler = SAMPLERS.get(sampler)
-        self.seq_len = seq_len
+        self.sampler = SAMPLERS.get(spec.sampler)
+        self.seq_len = spec.seq_len
         self.transform = transform
-        self.seed = seed
+        self.seed = spec.seed
         self.reader = FrameReader(on_bad_image)
 
     def __len__(self) -> int:
@@ -118,10 +115,7 @@ class TrackletClips(Dataset[EvalItem]):
 
     Args:
         tracklets: of any split.
-        sampler: name of a clip sampler; a random one draws the same clips in every evaluation with this ``seed``.
-        seq_len: frames per clip T.
-        transform: from frames to a clip.
-        seed: of the run.
+        spec: what the clips are like; a random sampler draws the same ones in every evaluation with its seed.
         on_bad_image: as :class:`~st_reid.data.frames.FrameReader`.
         numbers: of the tracklets, by which a random sampler draws; by default 0, 1, 2, ... Who has a part of them
             passes their numbers in the whole.
@@ -133,22 +127,17 @@ class TrackletClips(Dataset[EvalItem]):
     def __init__(
         self,
         tracklets: Sequence[Tracklet],
-        *,
-        sampler: str,
-        seq_len: int,
-        transform: Transform,
-        seed: int = 0,
+        spec: ClipSpec,
         on_bad_image: str = "stop",
         numbers: Sequence[int] | None = None,
     ) -> None:
         self.tracklets = list(tracklets)
-        self.transform = transform
-        self.seed = seed
+        self.transform = EvalTransform(spec.height, spec.width, spec.interpolation)
         self.reader = FrameReader(on_bad_image)
-        sample = SAMPLERS.get(sampler)
+        sample, seq_len = SAMPLERS.get(spec.sampler), spec.seq_len
         drawn_by = range(len(self.tracklets)) if numbers is None else numbers
         clips = [
-            sample(len(t), seq_len, derived_rng(seed, 2, i)) for i, t in zip(drawn_by, self.tracklets, strict=True)
+            sample(len(t), seq_len, derived_rng(spec.seed, 2, i)) for i, t in zip(drawn_by, self.tracklets, strict=True)
         ]
         self.owners = np.repeat(np.arange(len(clips)), [len(c.indices) for c in clips])
         self.indices = np.concatenate([c.indices for c in clips] or [np.empty((0, seq_len), int)])  # (clips, T)
@@ -167,8 +156,7 @@ class TrackletClips(Dataset[EvalItem]):
         """
         owner = int(self.owners[number])
         frames = self.reader.read(self.tracklets[owner], self.indices[number])
-        clip = self.transform(frames, derived_rng(self.seed, 3, number))
-        return EvalItem(clip, owner, float(self.weights[number]))
+        return EvalItem(self.transform(frames), owner, float(self.weights[number]))
 
 
 def train_loader(
@@ -211,17 +199,34 @@ def train_loader(
 
 
 def eval_loader(
-    dataset: TrackletClips, *, batch_size: int, workers: int = 0, device: str | torch.device = "cpu"
+    tracklets: Sequence[Tracklet],
+    spec: ClipSpec,
+    read: ReadConfig | None = None,
+    *,
+    uses_time: bool = True,
+    device: str | torch.device = "cpu",
+    which: Sequence[int] | None = None,
 ) -> DataLoader:
-    """Return a loader of batches of clips in order, each an :class:`EvalItem` of tensors.
+    """Return a loader of all evaluation clips of tracklets in order, in batches of :class:`EvalItem`.
+
+    A batch may hold clips of several tracklets.
 
     Args:
-        dataset: the clips.
-        batch_size: clips per batch; one may hold clips of several tracklets.
-        workers: as :func:`train_loader`.
+        tracklets: of any split.
+        spec: what the clips are like, see :meth:`~st_reid.data.clip_spec.ClipSpec.for_model`.
+        read: workers, and what to do with a bad image; ``None`` reads in this process and stops.
+        uses_time: whether the model does.
         device: as :func:`train_loader`.
+        which: indices of some tracklets; they have the clips that they have in the whole, from random samplers too.
+
+    Raises:
+        UserError: an unknown sampler.
     """
-    return _loader(dataset, workers, device, dataset.seed, batch_size=batch_size)
+    read = ReadConfig(workers=0) if read is None else read
+    which = range(len(tracklets)) if which is None else which
+    spec = spec.for_model(uses_time)
+    clips = TrackletClips([tracklets[i] for i in which], spec, read.on_bad_image, which)
+    return _loader(clips, read.workers, device, spec.seed, batch_size=spec.batch)
 
 
 class _Loader(DataLoader):

@@ -1,6 +1,6 @@
 """Augmentation drawn once a clip, on uint8, and the normalisation that follows on the device.
 
-A transform takes the frames of a clip, uint8 (3, h, w) each, and an explicit generator, and returns the clip as
+A transform takes the frames of a clip, uint8 (h, w, 3) each, and an explicit generator, and returns the clip as
 uint8 (T, 3, height, width). The frames of a tracker may differ in size; a clip of equal ones is resized in one call.
 """
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
@@ -24,7 +25,8 @@ ENLARGE = 1.125  # torchreid's Random2DTranslation: enlarge by this, then crop a
 ERASE_AREA = (0.02, 0.4)
 ERASE_ASPECT = (0.3, 1 / 0.3)
 
-Transform = Callable[[Sequence[Tensor], np.random.Generator], Tensor]
+Frames = Sequence[NDArray[np.uint8]]
+Transform = Callable[[Frames, np.random.Generator], Tensor]
 
 
 class Augmentation(NamedTuple):
@@ -71,7 +73,7 @@ class TrainTransform:
     fill: tuple[float, float, float] = IMAGENET_MEAN
     interpolation: str = "bilinear"
 
-    def __call__(self, frames: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
+    def __call__(self, frames: Frames, rng: np.random.Generator) -> Tensor:
         """Draw once and apply to all frames: uint8 (T, 3, height, width)."""
         return self.apply(frames, self.draw(rng))
 
@@ -99,7 +101,7 @@ class TrainTransform:
                 return int(rng.integers(self.height - h + 1)), int(rng.integers(self.width - w + 1)), h, w
         return None
 
-    def apply(self, frames: Sequence[Tensor], drawn: Augmentation) -> Tensor:
+    def apply(self, frames: Frames, drawn: Augmentation) -> Tensor:
         """Do to every frame what was drawn: uint8 (T, 3, height, width)."""
 
         def crop_and_flip(batch: Tensor) -> Tensor:
@@ -128,22 +130,20 @@ class TrainTransform:
 
 
 @dataclass(frozen=True)
-class TestTransform:
+class EvalTransform:
     """Resize only. It draws nothing; ``rng`` is there so that it can stand where a training transform does."""
-
-    __test__ = False  # not a test case, whatever pytest thinks of the name
 
     height: int = 256
     width: int = 128
     interpolation: str = "bilinear"
 
-    def __call__(self, frames: Sequence[Tensor], rng: np.random.Generator | None = None) -> Tensor:
+    def __call__(self, frames: Frames, rng: np.random.Generator | None = None) -> Tensor:
         """Return the clip as uint8 (T, 3, height, width)."""
         return resize_clip(frames, self.height, self.width, interpolation=self.interpolation)
 
 
 def resize_clip(
-    frames: Sequence[Tensor],
+    frames: Frames,
     height: int,
     width: int,
     before: Callable[[Tensor], Tensor] = lambda batch: batch,
@@ -152,7 +152,7 @@ def resize_clip(
     """Resize frames to one clip, antialiased where it shrinks.
 
     Args:
-        frames: uint8 (3, h, w) each, of any sizes.
+        frames: uint8 (h, w, 3) each, of any sizes.
         height: output height in pixels.
         width: output width in pixels.
         before: done to batches (n, 3, h, w) of frames of one size before they are resized.
@@ -164,7 +164,7 @@ def resize_clip(
     one_size = len({frame.shape for frame in frames}) == 1
     batches = [list(frames)] if one_size else [[frame] for frame in frames]
     # Channels last is what decoders write and what torch resizes fastest.
-    stacked = (torch.stack([f.permute(1, 2, 0) for f in batch]).permute(0, 3, 1, 2) for batch in batches)
+    stacked = (torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2) for batch in batches)
     clip = torch.empty(len(frames), 3, height, width, dtype=torch.uint8)
     done = 0
     for batch in stacked:

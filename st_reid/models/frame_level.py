@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
-from st_reid import torchreid_compat
-from st_reid.checkpoints import load_matching, load_state_dict
 from st_reid.errors import UserError
-from st_reid.layers.backbone import build_torchreid
-from st_reid.registry import MODELS
+from st_reid.models.base import MODELS, ClipModel
+from st_reid.models.checkpoints import load_matching, load_state_dict
+from st_reid.models.layers.backbone import build_torchreid
+from st_reid.models.layers.frames import mean_over_frames
 
-Output = Tensor | list[Tensor]
+NAMES = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d"),
+    *("resnet50_fc512", "se_resnet50", "se_resnet50_fc512", "se_resnet101", "se_resnext50_32x4d"),
+    *("se_resnext101_32x4d", "densenet121", "densenet169", "densenet201", "densenet161", "densenet121_fc512"),
+    *("inceptionresnetv2", "inceptionv4", "xception", "resnet50_ibn_a", "resnet50_ibn_b", "nasnsetmobile"),
+    *("mobilenetv2_x1_0", "mobilenetv2_x1_4", "shufflenet", "squeezenet1_0", "squeezenet1_0_fc512"),
+    *("squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
+    *("mudeep", "resnet50mid", "hacnn", "pcb_p6", "pcb_p4", "mlfn", "osnet_x1_0", "osnet_x0_75", "osnet_x0_5"),
+    *("osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x1_0", "osnet_ain_x0_75", "osnet_ain_x0_5", "osnet_ain_x0_25"),
+)
+"""torchreid's own names. They stand here so that a list of models costs no import of torchreid."""
 
 
-class FrameLevel(nn.Module):
+class FrameLevel(ClipModel):
     """A frame-level model applied to every frame of a clip, its outputs averaged over the frames.
 
     Args:
         model: maps (N, 3, H, W) to features (N, D) in evaluation mode, and as torchreid's models do in training mode.
-
-    Shapes:
-        - Input: (B, T, 3, H, W), or (B, 3, H, W) for B single frames.
-        - Output: (B, D) in evaluation mode; in training mode logits (B, classes) or (logits, features), either of
-          which is a list where the model returns one.
     """
 
     uses_time = False
@@ -37,21 +42,14 @@ class FrameLevel(nn.Module):
         self.model = model
         self.feature_dim = feature_dim
 
-    def forward(self, clips: Tensor) -> Any:
-        if clips.ndim == 4:
-            return self.model(clips)
-        if clips.ndim != 5:
-            raise ValueError(f"input is {tuple(clips.shape)}; expected (B, T, 3, H, W) or (B, 3, H, W)")
-        output = self.model(rearrange(clips, "b t c h w -> (b t) c h w"))
-        if isinstance(output, tuple):
-            return tuple(_mean_over_frames(part, clips.shape[1]) for part in output)
-        return _mean_over_frames(output, clips.shape[1])
+    def forward_clips(self, clips: Tensor) -> Any:
+        return mean_over_frames(self.model(clips.flatten(0, 1)), clips.shape[1])
 
-
-def _mean_over_frames(output: Output, frames: int) -> Output:
-    if isinstance(output, Tensor):
-        return rearrange(output, "(b t) d -> b t d", t=frames).mean(dim=1)
-    return [rearrange(part, "(b t) d -> b t d", t=frames).mean(dim=1) for part in output]
+    def rename_weights(self, state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Rename a checkpoint of torchreid."""
+        if any(name.startswith("model.") for name in state_dict):
+            return state_dict
+        return {f"model.{name}": value for name, value in state_dict.items()}
 
 
 def build_frame_level(
@@ -60,13 +58,12 @@ def build_frame_level(
     *,
     loss: str,
     pretrained: bool | str,
-    seq_len: int,
     height: int,
     width: int,
 ) -> FrameLevel:
     """Build torchreid's model ``name`` as a clip model.
 
-    ``seq_len`` means nothing to it; ``height`` and ``width`` serve to measure its feature.
+    ``height`` and ``width`` serve to measure its feature.
 
     Raises:
         UserError: weights that cannot be had, or an input size that the model cannot take.
@@ -100,6 +97,5 @@ def _feature_dim(model: nn.Module, name: str, height: int, width: int) -> int:
         model.train(training)
 
 
-for _name in torchreid_compat.model_factory():
-    if _name not in MODELS:
-        MODELS.add(_name, partial(build_frame_level, _name))
+for _name in NAMES:
+    MODELS.add(_name, partial(build_frame_level, _name))

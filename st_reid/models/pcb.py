@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from st_reid.errors import UserError
-from st_reid.layers.backbone import build_backbone
-from st_reid.registry import MODELS
+from st_reid.models.base import MODELS, ClipModel
+from st_reid.models.layers.backbone import build_backbone
+from st_reid.models.layers.frames import mean_over_frames
+from st_reid.models.released import rename_pcb
 
 
-class PCB(nn.Module):
+class PCB(ClipModel):
     """Horizontal parts of a feature map, a classifier a part; clips are averaged over their frames.
 
     Wang et al.: Spatial-Temporal Person Re-identification, AAAI 2019, section 3.1.
@@ -32,9 +34,6 @@ class PCB(nn.Module):
         - Output: (B, feature_dim) in evaluation mode, feature_dim = channels x P: the pooled parts, each of unit
           length, flattened channel-major; in training mode a list of logits (B, num_classes), a part each, or with
           ``loss="triplet"`` that list and one of embeddings (B, dim).
-
-    Raises:
-        ValueError: an input of another rank.
     """
 
     uses_time = False
@@ -80,27 +79,20 @@ class PCB(nn.Module):
         """Return the embedding (N, dim) of each of the parts (N, channels, P)."""
         return [embedding(part) for embedding, part in zip(self.embeddings, parts.unbind(2), strict=True)]
 
-    def forward(self, clips: Tensor) -> Any:
-        if clips.ndim not in (4, 5):
-            raise ValueError(f"input is {tuple(clips.shape)}; expected (B, T, 3, H, W) or (B, 3, H, W)")
-        frames = 1 if clips.ndim == 4 else clips.shape[1]
-        images = clips if clips.ndim == 4 else rearrange(clips, "b t c h w -> (b t) c h w")
+    def forward_clips(self, clips: Tensor) -> Any:
+        frames, images = clips.shape[1], clips.flatten(0, 1)
         parts = self.pool(images)
         if not self.training:
             if self.mirror:
                 parts = parts + self.pool(images.flip(3))
-            return _mean_over_frames(F.normalize(parts, dim=1).flatten(1), frames)
+            return mean_over_frames(F.normalize(parts, dim=1).flatten(1), frames)
         embedded = self.embed(self.dropout(parts))
-        logits = [
-            _mean_over_frames(classify(part), frames) for classify, part in zip(self.classifiers, embedded, strict=True)
-        ]
-        if self.loss == "softmax":
-            return logits
-        return logits, [_mean_over_frames(part, frames) for part in embedded]
+        logits = [classify(part) for classify, part in zip(self.classifiers, embedded, strict=True)]
+        return mean_over_frames(logits if self.loss == "softmax" else (logits, embedded), frames)
 
-
-def _mean_over_frames(x: Tensor, frames: int) -> Tensor:
-    return rearrange(x, "(b t) d -> b t d", t=frames).mean(dim=1)
+    def rename_weights(self, state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Rename a released checkpoint of ST-ReID's PCB."""
+        return rename_pcb(state_dict)
 
 
 @MODELS.register("st_reid_pcb")
@@ -109,9 +101,6 @@ def build_pcb(
     *,
     loss: str,
     pretrained: bool | str,
-    seq_len: int,
-    height: int,
-    width: int,
     parts: int = 6,
     dim: int = 256,
     dropout: float = 0.5,
@@ -119,13 +108,12 @@ def build_pcb(
 ) -> PCB:
     """Build ST-ReID's PCB on torchvision's ResNet-50 with last stride 1, made for 384 x 192.
 
+    The feature map should have a row for each part, that is 16 pixels of the image's height.
+
     Args:
         num_classes: identities of the training set.
         loss: see :class:`PCB`.
         pretrained: see :func:`st_reid.layers.backbone.build_backbone`.
-        seq_len: unused.
-        height: unused; the feature map should have a row for each part, that is 16 pixels.
-        width: unused.
         parts: see :class:`PCB`.
         dim: see :class:`PCB`.
         dropout: see :class:`PCB`.

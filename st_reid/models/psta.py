@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from st_reid.errors import UserError
-from st_reid.layers.backbone import BACKBONES, build_backbone
-from st_reid.layers.stam import STAM, Grid, conv_bn_relu, per_frame
-from st_reid.registry import MODELS
+from st_reid.models.base import MODELS, ClipModel
+from st_reid.models.layers.backbone import BACKBONES, build_backbone
+from st_reid.models.layers.frames import per_frame
+from st_reid.models.layers.stam import STAM, Grid, conv_bn_relu
+from st_reid.models.released import rename_psta
 
 GRID: Grid = (16, 8)
 """The feature map of a 256 x 128 image at stride 16: what the published relations are made of."""
@@ -67,7 +70,7 @@ class PSTAHead(nn.Module):
         return logits, features, means
 
 
-class PSTA(nn.Module):
+class PSTA(ClipModel):
     """A backbone for the frames, a :class:`PSTAHead` for the clip.
 
     Args:
@@ -81,11 +84,7 @@ class PSTA(nn.Module):
         - Output: (B, feature_dim) in evaluation mode; in training mode a list of logits (B, num_classes), a level
           each, or with ``loss="triplet"`` that list and one of features (B, feature_dim).
 
-    Raises:
-        ValueError: an input of another rank, or without three colours.
     """
-
-    uses_time = True
 
     def __init__(
         self, backbone: nn.Module, head: PSTAHead, *, loss: str = "softmax", triplet_before_neck: bool = False
@@ -97,11 +96,7 @@ class PSTA(nn.Module):
         self.triplet_before_neck = triplet_before_neck
         self.feature_dim: int = head.necks[-1].num_features  # type: ignore[assignment]
 
-    def forward(self, clips: Tensor) -> Any:
-        if clips.ndim == 4:
-            clips = clips[:, None]
-        if clips.ndim != 5 or clips.shape[2] != 3 or 0 in clips.shape:
-            raise ValueError(f"input is {tuple(clips.shape)}; expected (B, T, 3, H, W) or (B, 3, H, W)")
+    def forward_clips(self, clips: Tensor) -> Any:
         output = self.head(per_frame(self.backbone, clips))
         if not self.training:
             return output
@@ -109,6 +104,10 @@ class PSTA(nn.Module):
         if self.loss == "softmax":
             return logits
         return logits, means if self.triplet_before_neck else features
+
+    def rename_weights(self, state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Rename a released checkpoint of the original PSTA."""
+        return rename_psta(state_dict)
 
 
 def repeat_frames(x: Tensor, multiple: int) -> Tensor:
@@ -134,24 +133,18 @@ def build_psta(
     *,
     loss: str,
     pretrained: bool | str,
-    seq_len: int,
-    height: int,
-    width: int,
     dim: int = 1024,
     levels: int = 3,
     triplet_before_neck: bool = False,
     zero_init_residual: bool | None = None,
 ) -> PSTA:
-    """Build PSTA on a backbone. It takes clips of any length and size: ``seq_len``, ``height``, ``width`` are unused.
+    """Build PSTA on a backbone. It takes clips of any length and size.
 
     Args:
         backbone: one of ``st_reid.layers.backbone.BACKBONES``.
         num_classes: identities of the training set.
         loss: see :class:`PSTA`.
         pretrained: see :func:`st_reid.layers.backbone.build_backbone`.
-        seq_len: unused.
-        height: unused.
-        width: unused.
         dim: channels of the pyramid and of the feature.
         levels: levels of the pyramid; each halves the frames.
         triplet_before_neck: see :class:`PSTA`.

@@ -1,7 +1,20 @@
-"""CMC, mAP and mINP of a ranking, and the ranking itself."""
+"""CMC, mAP and mINP of a ranking, and the ranking itself.
+
+A gallery item of the query's person and camera is junk: it is left out for that query. Queries without a match in what
+remains are not valid. ``ap="step"`` is torchreid's protocol (Zheng et al., ICCV 2015): means over the valid queries.
+``ap="trapezoid"`` is ST-ReID's (Wang et al., AAAI 2019): AP by the trapezoidal rule, and CMC and mAP divided by all
+queries; its figures cannot be compared with the others'.
+
+Gallery items at equal distances enter the ranking together, so the gallery's order does not matter: step AP takes the
+precision at any match of such a group from the group's end (scikit-learn's definition), and everywhere else other
+persons' items of the group count as before the match. A model that maps everything to one point gains nothing.
+
+Nothing is sorted but each query's few matches: the others are counted between them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,19 +80,7 @@ def evaluate_rank(
     ap: str = "step",
     block_bytes: int = BLOCK_BYTES,
 ) -> RankingResult:
-    """Evaluate distances under the cross-camera protocol.
-
-    A gallery item of the query's person and camera is junk: it is left out for that query. Queries without a match in
-    what remains are not valid. ``ap="step"`` is torchreid's protocol (Zheng et al., ICCV 2015): means over the valid
-    queries. ``ap="trapezoid"`` is ST-ReID's (Wang et al., AAAI 2019): AP by the trapezoidal rule, and CMC and mAP
-    divided by all queries; its figures cannot be compared with the others'.
-
-    Gallery items at equal distances enter the ranking together, so the gallery's order does not matter: step AP takes
-    the precision at any match of such a group from the group's end (scikit-learn's definition), and everywhere else
-    other persons' items of the group count as before the match. A model that maps everything to one
-    point gains nothing.
-
-    Nothing is sorted but each query's few matches: the others are counted between them.
+    """Evaluate distances under the cross-camera protocol; the module says how ties and junk count.
 
     Args:
         distmat: (Q, G) distances, smaller is nearer; pass the negative of a score. A tensor on a GPU is ranked there.
@@ -102,53 +103,60 @@ def evaluate_rank(
     q_pids, g_pids, q_camids, g_camids = map(np.asarray, (q_pids, g_pids, q_camids, g_camids))
     _check(tuple(distances.shape), q_pids, g_pids, q_camids, g_camids, max_rank, ap)
     device = distances.device if isinstance(distances, Tensor) else torch.device("cpu")
-    (q_persons, g_persons), (q_views, g_views) = (
-        [torch.as_tensor(labels, device=device) for labels in number(*labels)]
-        for labels in ((q_pids, g_pids), (q_camids, g_camids))
-    )
+    q_persons, g_persons = (torch.as_tensor(labels, device=device) for labels in encode_labels(q_pids, g_pids))
+    q_views, g_views = (torch.as_tensor(labels, device=device) for labels in encode_labels(q_camids, g_camids))
     persons = _Persons(g_persons)
     average_precision = _step_ap if ap == "step" else _trapezoid_ap
-    valid, first, precisions, inverse_penalty = [], [], [], []
+    found = []
     for rows in row_blocks(tuple(distances.shape), block_bytes):
         block = _block(distances, rows)
         own, is_own = persons.of(q_persons[rows])
         is_match = is_own & (g_views[own] != q_views[rows, None])
-        matches = is_match.sum(dim=1)
-        has_match = matches.nonzero()[:, 0]
-        if not len(has_match):
-            continue
-        d_own = block.gather(1, own)
-        match = d_own.masked_fill(~is_match, torch.inf).sort(dim=1).values[:, : int(matches.max())].contiguous()
-        others = _count_up_to(match, block) - _count_up_to(match, d_own, is_own)
-        is_real = torch.arange(match.shape[1], device=device) < matches[:, None]
-        i = torch.arange(1, match.shape[1] + 1, device=device)
-        ranks = others + i
-        mean_precision = average_precision(match, matches, others).masked_fill(~is_real, 0).sum(dim=1) / matches
-        valid.append(has_match + rows.start)
-        first.append(ranks[has_match, 0])
-        precisions.append(mean_precision[has_match])
-        inverse_penalty.append((matches / ranks.gather(1, (matches - 1).clamp(min=0)[:, None])[:, 0])[has_match])
-    if not first:
+        if is_match.any():
+            found.append(_rank_block(block, rows.start, own, is_own, is_match, average_precision))
+    if not found:
         raise UserError(NO_MATCH)
-    first_rank, precision, penalty, indices = (
-        torch.cat(parts).cpu().numpy() for parts in (first, precisions, inverse_penalty, valid)
-    )
+    valid, first_rank, precision, penalty = (torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
     divisor = len(first_rank) if ap == "step" else len(q_pids)
-    hits = np.bincount(first_rank[first_rank <= max_rank] - 1, minlength=max_rank)
     return RankingResult(
-        cmc=np.cumsum(hits) / divisor,
+        cmc=np.cumsum(np.bincount(first_rank[first_rank <= max_rank] - 1, minlength=max_rank)) / divisor,
         mAP=float(precision.sum() / divisor),
         mINP=float(penalty.sum() / divisor),
         num_queries=len(q_pids),
-        num_valid=len(indices),
-        valid=indices,
+        num_valid=len(valid),
+        valid=valid,
         first_rank=first_rank,
         ap=precision,
         divisor=divisor,
     )
 
 
-def number(*labels: NDArray) -> list[NDArray[np.int64]]:
+def _rank_block(
+    block: Tensor, start: int, own: Tensor, is_own: Tensor, is_match: Tensor, average_precision: Callable[..., Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the queries of a block that have a match, and of each its first rank, AP and inverse penalty.
+
+    Args:
+        block: (n, G) distances.
+        start: number of its first query.
+        own: (n, k) gallery items of each query's person, padded.
+        is_own: (n, k) which of these are no padding.
+        is_match: (n, k) which of these are no junk either.
+        average_precision: of matches, see :func:`_step_ap`.
+    """
+    matches = is_match.sum(dim=1)
+    has_match = matches.nonzero()[:, 0]
+    d_own = block.gather(1, own)
+    match = d_own.masked_fill(~is_match, torch.inf).sort(dim=1).values[:, : int(matches.max())].contiguous()
+    others = _count_up_to(match, block) - _count_up_to(match, d_own, is_own)
+    is_real = torch.arange(match.shape[1], device=block.device) < matches[:, None]
+    ranks = others + torch.arange(1, match.shape[1] + 1, device=block.device)
+    precision = average_precision(match, matches, others).masked_fill(~is_real, 0).sum(dim=1) / matches
+    penalty = matches / ranks.gather(1, (matches - 1).clamp(min=0)[:, None])[:, 0]
+    return has_match + start, ranks[has_match, 0], precision[has_match], penalty[has_match]
+
+
+def encode_labels(*labels: NDArray) -> list[NDArray[np.int64]]:
     """Replace labels of any type by numbers, the same label in all arrays by the same number."""
     inverse = np.unique(np.concatenate(labels), return_inverse=True)[1]
     return np.split(inverse, np.cumsum([len(part) for part in labels])[:-1])

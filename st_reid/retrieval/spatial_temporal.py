@@ -23,8 +23,8 @@ from st_reid.retrieval.ranking import evaluate_rank
 
 EPSILON = 1e-7  # added to counts and sums that divide, as in the original
 REACH = 3  # the smoothing kernel ends after so many sigma
-LEAST_SIGMA = 0.01  # bins: far below one, nothing is smoothed
-MOST_ENTRIES = 2**27  # of the table of transit times: 1 GiB
+MIN_SIGMA = 0.01  # bins: far below one, nothing is smoothed
+MAX_ENTRIES = 2**27  # of the table of transit times: 1 GiB
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class SpatialTemporalModel:
             raise UserError(f"{pids.shape} persons, {camids.shape} cameras, {clock.shape} times; expected (N,) of each")
         if not 0 < bin_width < np.inf:
             raise UserError(f"bin_width is {bin_width}; expected a positive number")
-        if not LEAST_SIGMA <= sigma <= MOST_ENTRIES:
-            raise UserError(f"sigma is {sigma}; expected at least {LEAST_SIGMA} bins")
+        if not MIN_SIGMA <= sigma <= MAX_ENTRIES:
+            raise UserError(f"sigma is {sigma}; expected at least {MIN_SIGMA} bins")
         cameras, camera = np.unique(camids, return_inverse=True)
         cameras = np.array(cameras.tolist())  # plain labels, which a file can hold
         clock = clock - (clock.min() if clock.size else 0)  # EPSILON shall not feel the clock's origin
@@ -95,7 +95,7 @@ class SpatialTemporalModel:
         reach = int(REACH * sigma)
         pairs, pair = np.unique(np.stack([later, earlier], axis=1), axis=0, return_inverse=True)
         length = np.floor(gaps.max() / bin_width) + 1 + reach
-        if len(pairs) * length > MOST_ENTRIES:
+        if len(pairs) * length > MAX_ENTRIES:
             raise UserError(
                 f"a transit took {gaps.max():g}, which is {length - 1 - reach:g} bins of {bin_width:g}; "
                 "raise bin_width, or check the clocks"
@@ -184,9 +184,17 @@ class SpatialTemporalModel:
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the transit times, a cell of the grid for each ordered pair of cameras, into a PNG file."""
-        from st_reid.plots import transit_times
+        from st_reid.drawing.curves import transit_times
 
-        transit_times(self, Path(path))
+        transit_times(
+            self.cameras,
+            self.pairs,
+            self.counts,
+            self.curves,
+            Path(path),
+            bin_width=self.bin_width,
+            sigma=self.sigma,
+        )
 
     def _encode(self, camids: ArrayLike, times: ArrayLike, what: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return indices of cameras, ``len(self.cameras)`` for one that is not known, and times."""

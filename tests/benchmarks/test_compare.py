@@ -1,32 +1,17 @@
-"""Accuracy over speed, and ablations of a checkpoint: on a run of two seconds."""
+"""Accuracy over speed, and ablations of a checkpoint: on a run of a few seconds."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_runs import to_argv
 
 from benchmarks import compare
-from st_reid import evaluate, train
+from st_reid import evaluate
 from st_reid.data.clips import SAMPLERS
 from st_reid.data.tracklet import Tracklet
 from st_reid.errors import UserError
-
-TINY = {
-    "--arch": "psta_resnet18", "--sources": "manifest", "--height": 64, "--width": 32, "--seq-len": 4, "--epochs": 1,
-    "--device": "cpu", "--precision": "float32", "--val-identities": 0, "--baselines": "false",
-    "--model.pretrained": "false", "--model.options": "{dim: 32}", "--data.persons": 3, "--data.clips": 2,
-    "--data.workers": 0, "--data.batches": 2,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def run(dataset_folder, tmp_path_factory):
-    """A finished run. Read only."""
-    output = tmp_path_factory.mktemp("runs") / "psta-tiny-seed0"
-    settings = TINY | {"--root": dataset_folder, "--output": output}
-    train.main([str(a) for pair in settings.items() for a in pair])
-    return output
 
 
 def tracklet(frames):
@@ -67,10 +52,10 @@ def test_every_variant_once_and_the_runs_own_first():
     }
 
 
-def test_the_ablation_begins_with_what_the_run_reported(run, run_script, tmp_path):
+def test_the_ablation_begins_with_what_the_run_reported(finished_run, run_script, tmp_path):
     output = tmp_path / "ablation.json"
-    content = run_script("compare", "--ablate", run, "--device", "cpu", output=output)
-    reported = json.loads((run / "report.json").read_text())["appearance"]
+    content = run_script("compare", "--ablate", finished_run, "--device", "cpu", output=output)
+    reported = json.loads((finished_run / "report.json").read_text())["appearance"]
     assert {key: content["rows"][0][key] for key in reported} == reported
     assert len(content["rows"]) == len(compare.variants(4, "all", 0))
     assert all(0 <= row["mAP"] <= 1 for row in content["rows"])
@@ -78,11 +63,11 @@ def test_the_ablation_begins_with_what_the_run_reported(run, run_script, tmp_pat
     assert "| one frame repeated | 4 | all |" in output.with_suffix(".md").read_text()
 
 
-def test_of_an_evaluation_and_of_several_runs(run, run_script, dataset_folder, tmp_path):
-    weights = run / "checkpoints" / "best.pth"
-    settings = {"--weights": weights, "--sources": "manifest", "--root": dataset_folder, "--output": tmp_path / "e"}
-    settings |= {"--seq-len": 2, "--precision": "float32", "--device": "cpu", "--eval.rerank": "{k1: 2}"}
-    evaluate.main([str(a) for pair in settings.items() for a in pair])
+def test_of_an_evaluation_and_of_several_runs(finished_run, run_script, dataset_folder, tmp_path):
+    weights = finished_run / "checkpoints" / "best.pth"
+    settings = {"weights": weights, "sources": "manifest", "root": dataset_folder, "output": tmp_path / "e"}
+    settings |= {"seq-len": 2, "precision": "float32", "device": "cpu", "eval.rerank": "{k1: 2}"}
+    evaluate.main(to_argv(settings))
     twice = [tmp_path / "e"] * 2  # a folder named twice is one
     content = run_script("compare", "--ablate", *twice, "--device", "cpu", output=tmp_path / "a.json")
     reported = json.loads((tmp_path / "e" / "report.json").read_text())["appearance"]
@@ -126,19 +111,19 @@ def test_what_is_measured_is_what_the_report_is_of():
         compare.case_of(report(protocol={}), 16, "bfloat16", "eager")
 
 
-def test_runs_of_one_name_are_one_model(run):
+def test_runs_of_one_name_are_one_model():
     runs = {"a": [report(train_seconds=1), report(arch="osnet_x0_25", train_seconds=1)]}
     with pytest.raises(UserError, match="the runs of a are of different models"):
         compare.compare(runs, lambda case: {}, lambda r: compare.case_of(r, 1, "float32", "eager"))
 
 
-def test_accuracy_over_speed(run, run_script, tmp_path):
+def test_accuracy_over_speed(finished_run, run_script, tmp_path):
     for seed, rank1 in ((0, 0.5), (1, 0.7)):
         folder = tmp_path / f"frames-seed{seed}-split0"
         folder.mkdir()
         figures = {"mAP": 0.4, "rank1": rank1, "mINP": 0.3}
         (folder / "report.json").write_text(json.dumps(report(arch="osnet_x0_25", appearance=figures)))
-    folders = [run, *tmp_path.glob("frames-*")]
+    folders = [finished_run, *tmp_path.glob("frames-*")]
     output = tmp_path / "compare.json"
     arguments = ("--batch", 2, "--rounds", 1, "--precision", "float32", "--device", "cpu")
     content = run_script("compare", *folders, *arguments, output=output)
@@ -148,7 +133,7 @@ def test_accuracy_over_speed(run, run_script, tmp_path):
     assert rows["frames"]["rankings"]["appearance"]["rank1"]["mean"] == pytest.approx(0.6)
     assert rows["psta-tiny"]["speed"]["options"] == [["dim", 32]]
     (how,) = rows["psta-tiny"]["of"]
-    assert (how["folder"], how["config"]["epochs"]) == (str(run), 1)
+    assert (how["folder"], how["config"]["epochs"]) == (str(finished_run), 2)
     assert not any("failed" in row["speed"] for row in rows.values())
     assert "| frames | d | osnet_x0_25 | clips of 4 at 64 x 32 | 60.0 ± 14.1 |" in output.with_suffix(".md").read_text()
     assert output.with_suffix(".png").stat().st_size > 1000

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from benchmarks import original
-from legacy_ports.psta import LegacyPSTA, port_key
+from legacy_ports.psta import LegacyPSTA
 from st_reid.data.transforms import to_float
 from st_reid.errors import UserError
 from st_reid.models.psta import PSTA, PSTAHead
+from st_reid.models.released import port_key
 
 CHANNELS, DIM, CLASSES = 12, 16, 5
 RETRIEVAL = ("--queries", 20, "--gallery", 120)

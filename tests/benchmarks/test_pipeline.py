@@ -4,15 +4,21 @@ import json
 
 import pytest
 import torch
+from small_runs import SMALLEST_RUN, to_argv
 
 from benchmarks import pipeline
 from benchmarks.clip_loading import HEIGHT, SEQ_LEN, WIDTH, made_up_tracklets
-from st_reid.compute import Compute
+from st_reid.runtime.compute import Compute
 
 EPOCHS = [{"seconds": 10.0, "data_seconds": 5.0}, {"seconds": 4.0, "data_seconds": 1.0}]
-SHORT = ("--sources", "manifest", "--arch", "osnet_x0_25", "--height", 64, "--width", 32, "--seq-len", 2,
-         "--epochs", 2, "--precision", "float32", "--val-identities", 0, "--model.pretrained", "false",
-         "--data.persons", 3, "--data.clips", 2, "--data.workers", 0, "--data.batches", 1)  # fmt: skip
+SHORT = SMALLEST_RUN | {
+    "arch": "osnet_x0_25",
+    "model.options": "{}",
+    "epochs": 2,
+    "val-identities": 0,
+    "data.persons": 3,
+    "data.batches": 1,
+}
 
 
 def test_the_share_of_waiting():
@@ -50,7 +56,7 @@ def test_both_pipelines_bring_normalised_clips(tmp_path, name):
 def test_the_whole_command(dataset_folder, run_script, tmp_path):
     output = tmp_path / "pipeline.json"
     arguments = ("--workers", 0, 1, "--batch", 2, "--batches", 1, "--rounds", 1, "--device", "cpu")
-    content = run_script("pipeline", *arguments, "--", *SHORT, "--root", dataset_folder, output=output)
+    content = run_script("pipeline", *arguments, "--", *to_argv(SHORT | {"root": dataset_folder}), output=output)
     assert [(row["workers"], row["pipeline"]) for row in content["loading"]] == [
         (workers, name) for workers in (0, 1) for name in pipeline.PIPELINES
     ]

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -377,6 +378,20 @@ def test_image_reader_errors(image_dataset):
         image.unlink()
     with pytest.raises(UserError, match=r"no images in .*query"):
         read_dataset(name, root)
+
+
+# Folders of images
+
+
+def test_folders_with_odd_names(dataset_folder, tmp_path):
+    images = sorted((dataset_folder / "images" / "p0c0").iterdir())
+    for name in ("²", "10", "9", "night 12:30", ".hidden"):
+        shutil.copytree(images[0].parent, tmp_path / name)
+    (tmp_path / "9" / "._000.jpg").write_bytes(b"litter")
+    (tmp_path / "9" / "more.jpg").mkdir()
+    found = read_dataset("folders", tmp_path).gallery
+    assert [t.name for t in found] == ["night 12:30", "²", "9", "10"]
+    assert [path.name for path in found[2].paths] == [path.name for path in images]
 
 
 # All of them

@@ -7,20 +7,23 @@ import pytest
 import torch
 from PIL import Image
 
-from st_reid.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Augmentation, TestTransform, TrainTransform, to_float
+from st_reid.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Augmentation, EvalTransform, TrainTransform, to_float
 
 
-def smooth(height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """A frame without sharp edges, uint8 (3, height, width)."""
+def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A frame without sharp edges, uint8 (height, width, 3)."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8)
-    image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def pillow(frame: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Pillow's antialiased bilinear resize, as an oracle."""
-    image = Image.fromarray(frame.permute(1, 2, 0).numpy())
-    return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BILINEAR))).permute(2, 0, 1)
+def planes(frame: np.ndarray) -> torch.Tensor:
+    """A frame as a clip has it, (3, height, width)."""
+    return torch.from_numpy(frame).permute(2, 0, 1)
+
+
+def pillow(frame: np.ndarray, height: int, width: int) -> torch.Tensor:
+    """Pillow's antialiased bilinear resize (3, height, width), as an oracle."""
+    return planes(np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)))
 
 
 def largest_difference(a: torch.Tensor, b: torch.Tensor) -> int:
@@ -30,7 +33,7 @@ def largest_difference(a: torch.Tensor, b: torch.Tensor) -> int:
 @pytest.mark.parametrize("size", [(128, 64), (256, 128), (400, 190), (37, 20)])
 def test_resize_equals_pillow(size):
     frames = [smooth(*size, seed=i) for i in range(3)]
-    clip = TestTransform(256, 128)(frames)
+    clip = EvalTransform(256, 128)(frames)
     assert clip.shape == (3, 3, 256, 128)
     assert clip.dtype == torch.uint8
     assert clip.is_contiguous()
@@ -39,26 +42,26 @@ def test_resize_equals_pillow(size):
 
 
 def test_shrinking_is_antialiased():
-    stripes = torch.zeros(3, 256, 128, dtype=torch.uint8)
-    stripes[:, ::2] = 255  # without antialiasing a half of the lines would be dropped: black or white
-    (shrunk,) = TestTransform(64, 32)([stripes])
+    stripes = np.zeros((256, 128, 3), np.uint8)
+    stripes[::2] = 255  # without antialiasing a half of the lines would be dropped: black or white
+    (shrunk,) = EvalTransform(64, 32)([stripes])
     assert shrunk[:, 4:-4].min() > 100
     assert shrunk[:, 4:-4].max() < 155
 
 
 def test_frames_may_differ_in_size_and_stay_in_order():
     frames = [smooth(100, 40, 1), smooth(90, 44, 2), smooth(100, 40, 3)]
-    clip = TestTransform(64, 32)(frames)
+    clip = EvalTransform(64, 32)(frames)
     for got, frame in zip(clip, frames, strict=True):
         assert largest_difference(got, pillow(frame, 64, 32)) <= 1
 
 
-@pytest.mark.parametrize("transform", [TestTransform(50, 30), TrainTransform(50, 30, crop=0, flip=0, erase=1)])
+@pytest.mark.parametrize("transform", [EvalTransform(50, 30), TrainTransform(50, 30, crop=0, flip=0, erase=1)])
 def test_the_frames_themselves_are_not_changed(transform):
     frames = [smooth(50, 30, i) for i in range(2)]  # of the output's size: nothing to resize, easily shared
-    before = [f.clone() for f in frames]
+    before = [f.copy() for f in frames]
     transform(frames, np.random.default_rng(0))
-    assert all(torch.equal(f, b) for f, b in zip(frames, before, strict=True))
+    assert all(np.array_equal(f, b) for f, b in zip(frames, before, strict=True))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -95,14 +98,14 @@ def test_probabilities():
 def test_flip_mirrors():
     frame = smooth(256, 128)
     (clip,) = TrainTransform().apply([frame], Augmentation(flip=True))
-    assert torch.equal(clip, frame.flip(-1))
+    assert torch.equal(clip, planes(frame).flip(-1))
 
 
 def test_crop_keeps_eight_ninths_from_corner_to_corner():
     frame = smooth(288, 144)  # 8/9 of it is 256 x 128: nothing is left to resize
     for crop, top, left in (((0.0, 0.0), 0, 0), ((1.0, 1.0), 32, 16), ((0.5, 0.25), 16, 4)):
         (clip,) = TrainTransform().apply([frame], Augmentation(crop=crop))
-        assert torch.equal(clip, frame[:, top : top + 256, left : left + 128])
+        assert torch.equal(clip, planes(frame)[:, top : top + 256, left : left + 128])
 
 
 def test_crop_is_near_torchreids_enlarge_and_crop():
@@ -113,7 +116,7 @@ def test_crop_is_near_torchreids_enlarge_and_crop():
 
 
 def test_erasing_covers_one_rectangle_with_the_fill():
-    frame = torch.zeros(3, 256, 128, dtype=torch.uint8)
+    frame = np.zeros((256, 128, 3), np.uint8)
     transform = TrainTransform(flip=0, crop=0, erase=1)
     for seed in range(40):
         clip = transform([frame, frame], np.random.default_rng(seed))
@@ -130,9 +133,9 @@ def test_erasing_covers_one_rectangle_with_the_fill():
 def test_jitter_changes_colours_only_when_asked():
     frame = smooth(64, 32)
     plain = TrainTransform(64, 32, crop=0, flip=0, erase=0)([frame], np.random.default_rng(0))
-    assert torch.equal(plain[0], frame)
+    assert torch.equal(plain[0], planes(frame))
     (jittered,) = TrainTransform(64, 32, crop=0, flip=0, erase=0, jitter=0.5)([frame], np.random.default_rng(0))
-    assert not torch.equal(jittered, frame)
+    assert not torch.equal(jittered, planes(frame))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -153,7 +156,7 @@ def test_to_float_refuses_what_is_float_already():
 
 
 def test_a_cast_changes_each_colour_by_its_own_factor_in_all_frames():
-    frames = [torch.full((3, 64, 32), value, dtype=torch.uint8) for value in (100, 50, 240)]
+    frames = [np.full((64, 32, 3), value, np.uint8) for value in (100, 50, 240)]
     clip = TrainTransform(64, 32).apply(frames, Augmentation(cast=(1.2, 1.0, 0.5)))
     assert clip[:, :, 0, 0].tolist() == [[120, 100, 50], [60, 50, 25], [255, 240, 120]]
     draws = [TrainTransform(cast=0.3).draw(np.random.default_rng(seed)).cast for seed in range(300)]

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import pytest
 
-from st_reid.baselines import color_histogram
 from st_reid.data.datasets import read_dataset, walkers
 from st_reid.data.datasets._walkers.cameras import MARKS, TRANSIT
 from st_reid.data.datasets._walkers.people import make_people
 from st_reid.data.datasets.manifest import read_folder, read_rows
 from st_reid.data.datasets.walkers import FULL, Size, make, plans
 from st_reid.errors import UserError
+from st_reid.evaluation.baselines import color_histogram
 
 TINY = Size(train=4, test=4, distractors=2, frames=(3, 4))
 MAKE = (

@@ -12,10 +12,11 @@ from parity.weights import load_reference
 from torch import nn
 
 from legacy_ports import convert_psta
-from legacy_ports.psta import LegacyPSTA, port_key
+from legacy_ports.psta import LegacyPSTA
 from st_reid import create_model
 from st_reid.errors import UserError
 from st_reid.models.psta import PSTAHead
+from st_reid.models.released import port_key
 
 CHANNELS, DIM, CLASSES, GRID = 12, 16, 5, (4, 2)
 

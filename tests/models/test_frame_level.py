@@ -5,6 +5,7 @@ import torch
 
 from st_reid import create_model, list_models
 from st_reid.errors import UserError
+from st_reid.models.frame_level import NAMES
 from st_reid.torchreid_compat import model_factory
 
 SMALL = {"height": 64, "width": 32}
@@ -13,6 +14,14 @@ SMALL = {"height": 64, "width": 32}
 def test_every_torchreid_model_is_a_clip_model():
     assert set(model_factory()) >= {"osnet_x1_0", "resnet50", "hacnn"}
     assert set(list_models()) >= set(model_factory())
+
+
+def test_the_names_are_torchreids_own():
+    theirs = {name for name, build in model_factory().items() if build.__module__.startswith("torchreid")}
+    assert set(NAMES) == theirs
+    assert len(NAMES) == len(theirs), "each once"
+    others = set(model_factory()) - theirs  # which we have put there
+    assert others == set(list_models()) - theirs
 
 
 @pytest.mark.parametrize("loss", ["softmax", "triplet"])

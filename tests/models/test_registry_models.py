@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import st_reid
-from st_reid.layers.backbone import BACKBONES
-from st_reid.registry import MODELS, Registry
+from st_reid.models.base import MODELS
+from st_reid.models.layers.backbone import BACKBONES
+from st_reid.registry import Registry
 
 # One of every family, the cheapest.
 FAMILIES = ("resnet18", "osnet_x0_25", "osnet_ain_x0_25", "mobilenetv2_x1_0", "shufflenet_v2_x0_5")

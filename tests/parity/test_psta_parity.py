@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from parity.weights import formula_input, formula_state_dict, load_reference
 
-from legacy_ports.psta import LegacyPSTA, convert_psta, port_key
+from legacy_ports.psta import LegacyPSTA, convert_psta
 from st_reid import create_model
-from st_reid.layers.stam import per_frame
+from st_reid.models.layers.stam import per_frame
+from st_reid.models.released import port_key
 
 REFERENCES = ("psta_t8", "psta_t16")
 MODELS = ("oracle", "port")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from parity.real_times import RealTimes
 
-from benchmarks.real_times import RealTimes
 from st_reid.retrieval import CosineDistance, SpatialTemporalModel, evaluate_rank, joint_distance
 from st_reid.retrieval.spatial_temporal import _to_one
 

@@ -6,31 +6,14 @@ that holds the dataset's own folder, or that folder itself; a reader opens no im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from st_reid.data.datasets.base import DATASETS
 from st_reid.data.tracklet import Dataset
-from st_reid.errors import UserError
-from st_reid.registry import Registry, check_options
-
-DATASETS: Registry[Callable[..., Dataset]] = Registry("dataset")
-
-
-def find_folder(root: Path | None, names: Sequence[str], holds: Sequence[str], dataset: str) -> Path:
-    """Return the first of ``root`` and ``root/name`` for each name that contains every entry of ``holds``.
-
-    Raises:
-        UserError: none does, and the message lists the folders that were looked at; or ``root`` is ``None``.
-    """
-    if root is None:
-        raise UserError(f"{dataset}: no folder given; pass the one that holds {names[0]} as --root")
-    candidates = [root / name for name in names] + [root]
-    for folder in candidates:
-        if all((folder / entry).exists() for entry in holds):
-            return folder
-    looked = ", ".join(str(c) for c in candidates)
-    raise UserError(f"{dataset}: no folder with {' and '.join(holds)}; looked at {looked}; pass its parent as --root")
+from st_reid.registry import check_options
 
 
 def read_dataset(name: str, root: str | Path | None = None, options: Mapping[str, Any] | None = None) -> Dataset:
@@ -52,6 +35,13 @@ def read_dataset(name: str, root: str | Path | None = None, options: Mapping[str
     return reader(None if root is None else Path(root), **options)
 
 
+def known_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of ``options`` that a dataset's reader takes: torchreid hands every dataset all of its settings."""
+    _load_readers()
+    takes = inspect.signature(DATASETS.get(name)).parameters if name in DATASETS else {}
+    return {key: value for key, value in options.items() if key in takes}
+
+
 def dataset_names() -> list[str]:
     """Return the names that :func:`read_dataset` knows, sorted."""
     _load_readers()
@@ -59,7 +49,7 @@ def dataset_names() -> list[str]:
 
 
 def _load_readers() -> None:
-    from st_reid.data.datasets import (  # noqa: F401
+    from st_reid.data.datasets import (  # noqa: F401 - a new reader is one more name here
         dukemtmcreid,
         dukemtmcvidreid,
         folders,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from st_reid.data.datasets import find_folder
+from st_reid.data.datasets.base import find_folder
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
 

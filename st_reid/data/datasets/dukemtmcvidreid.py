@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from st_reid.data.datasets import DATASETS, find_folder
-from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.data.datasets.base import DATASETS, find_folder
+from st_reid.data.tracklet import SPLITS, Dataset, Tracklet
 from st_reid.errors import UserError
 
-SPLITS = ("train", "query", "gallery")
 FILE_NAME = re.compile(r"\d+_?C(?P<camera>\d+)_?F(?P<frame>\d+)_?X(?P<time>\d+)\.jpg")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from st_reid.data.datasets import DATASETS
+from st_reid.data.datasets.base import DATASETS
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
 

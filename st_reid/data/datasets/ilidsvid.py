@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from st_reid.data.datasets import DATASETS, find_folder
 from st_reid.data.datasets._matlab import load_integers
 from st_reid.data.datasets._two_cameras import Split, read_splits, read_two_cameras
+from st_reid.data.datasets.base import DATASETS, find_folder
 from st_reid.data.tracklet import Dataset
 from st_reid.errors import UserError
 

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from st_reid.data.datasets import DATASETS
-from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.data.datasets.base import DATASETS
+from st_reid.data.tracklet import SPLITS, Dataset, Tracklet
 from st_reid.errors import UserError
 
 FILE_NAME = "manifest.csv"
 COLUMNS = ("split", "tracklet", "path", "person", "camera", "time")
-SPLITS = ("train", "query", "gallery")
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from st_reid.data.datasets import DATASETS
 from st_reid.data.datasets._images import read_images
+from st_reid.data.datasets.base import DATASETS
 from st_reid.data.tracklet import Dataset
 
 NAME = re.compile(r"(?P<person>-1|\d{4})_c(?P<camera>\d)s(?P<sequence>\d)_(?P<frame>\d{6})_\d\d(\.jpg)+")

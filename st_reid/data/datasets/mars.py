@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from st_reid.data.datasets import DATASETS, find_folder
 from st_reid.data.datasets._matlab import load_integers
+from st_reid.data.datasets.base import DATASETS, find_folder
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from st_reid.data.datasets import DATASETS, find_folder
 from st_reid.data.datasets._two_cameras import read_splits, read_two_cameras
+from st_reid.data.datasets.base import DATASETS, find_folder
 from st_reid.data.tracklet import Dataset
 
 CAMERAS = Path("prid_2011", "multi_shot")

@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from st_reid.data.datasets import DATASETS
 from st_reid.data.datasets._walkers import random
 from st_reid.data.datasets._walkers.cameras import MARKS, Camera, Passing, make_cameras, route
 from st_reid.data.datasets._walkers.people import Person, make_people
 from st_reid.data.datasets._walkers.scene import FINE, HEIGHT, render
+from st_reid.data.datasets.base import DATASETS
 from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_folder, write_rows
 from st_reid.data.tracklet import Dataset
 from st_reid.errors import UserError

@@ -1,0 +1,28 @@
+"""The names of the readers, and how they find a dataset's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from st_reid.data.tracklet import Dataset
+from st_reid.errors import UserError
+from st_reid.registry import Registry
+
+DATASETS: Registry[Callable[..., Dataset]] = Registry("dataset")
+
+
+def find_folder(root: Path | None, names: Sequence[str], holds: Sequence[str], dataset: str) -> Path:
+    """Return the first of ``root`` and ``root/name`` for each name that contains every entry of ``holds``.
+
+    Raises:
+        UserError: none does, and the message lists the folders that were looked at; or ``root`` is ``None``.
+    """
+    if root is None:
+        raise UserError(f"{dataset}: no folder given; pass the one that holds {names[0]} as --root")
+    candidates = [root / name for name in names] + [root]
+    for folder in candidates:
+        if all((folder / entry).exists() for entry in holds):
+            return folder
+    looked = ", ".join(str(c) for c in candidates)
+    raise UserError(f"{dataset}: no folder with {' and '.join(holds)}; looked at {looked}; pass its parent as --root")

@@ -1,0 +1,140 @@
+"""What is in a dataset, and what is wrong with its images."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from tqdm import tqdm
+
+from st_reid.data.frames import UnreadableImage, read_frame
+from st_reid.data.tracklet import Tracklet
+
+JUMP = 1.6  # times as high or wide as the frame before: a box that jumped, or a track that changed its person
+MAX_EXAMPLES = 5  # of what is wrong
+
+
+class Lengths(TypedDict):
+    """Frames a tracklet."""
+
+    least: int
+    median: float
+    most: int
+
+
+class Counted(TypedDict):
+    """How many there are, and the first few."""
+
+    count: int
+    for_example: list[str]
+
+
+class Description(TypedDict):
+    """Counts of tracklets."""
+
+    tracklets: int
+    frames: int
+    frames_a_tracklet: Lengths
+    persons: int
+    persons_unknown: int
+    persons_of_one_camera: Counted
+    cameras: dict[str, int]
+    without_time: int
+
+
+@dataclass
+class Images:
+    """What is wrong with the images of tracklets.
+
+    Attributes:
+        unreadable: path and reason.
+        broken: names of the tracklets that have such.
+        tiny: path and size.
+        jumps: tracklet and frame at which the box changed its size at once.
+        sizes: (frames, 2) heights and widths of those that can be read.
+    """
+
+    unreadable: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    tiny: list[str] = field(default_factory=list)
+    jumps: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+
+
+def count_some(values: Sequence[str]) -> Counted:
+    """Return how many there are, and the first few."""
+    return {"count": len(values), "for_example": list(values[:MAX_EXAMPLES])}
+
+
+def describe(tracklets: Sequence[Tracklet]) -> Description:
+    """Return counts of tracklets: persons, cameras, frames, times."""
+    lengths = [len(t) for t in tracklets]
+    cameras = defaultdict(set)
+    for t in tracklets:
+        if t.person:
+            cameras[t.person].add(t.camera)
+    alone = sorted(person for person, seen in cameras.items() if len(seen) == 1)
+    return {
+        "tracklets": len(tracklets),
+        "frames": sum(lengths),
+        "frames_a_tracklet": {
+            "least": min(lengths),
+            "median": float(np.median(lengths)),
+            "most": max(lengths),
+        },
+        "persons": len(cameras),
+        "persons_unknown": sum(not t.person for t in tracklets),
+        "persons_of_one_camera": count_some(alone),
+        "cameras": dict(sorted(Counter(t.camera for t in tracklets).items())),
+        "without_time": sum(t.time is None for t in tracklets),
+    }
+
+
+def look_at(tracklets: Sequence[Tracklet], tiny: int) -> Images:
+    """Decode every image of ``tracklets``, and say what is wrong with them."""
+    images = Images()
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(
+        pool.map(lambda t: [_size(path) for path in t.paths], tracklets),
+        total=len(tracklets), desc="reading images", unit="tracklet", leave=False, disable=None,
+    ) as progress:  # fmt: skip
+        for tracklet, sizes in zip(tracklets, progress, strict=True):
+            before: tuple[int, int] | None = None
+            for number, (path, size) in enumerate(zip(tracklet.paths, sizes, strict=True), 1):
+                if isinstance(size, str):
+                    images.unreadable.append(size)
+                    images.broken.add(tracklet.name)
+                    continue
+                images.sizes.append(size)
+                if min(size) < tiny:
+                    images.tiny.append(f"{path} ({size[0]} x {size[1]})")
+                if before and max(max(a, b) / min(a, b) for a, b in zip(size, before, strict=True)) > JUMP:
+                    images.jumps.append(f"{tracklet.name}, frame {number}: {_by(before)} to {_by(size)}")
+                before = size
+    return images
+
+
+def _size(path: Path) -> tuple[int, int] | str:
+    try:
+        height, width, _ = read_frame(path).shape
+    except UnreadableImage as error:
+        return str(error).removeprefix("cannot read image ").partition("; repair")[0]
+    return height, width
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def count_images(images: Images) -> dict[str, Any]:
+    """Return what is wrong with images, counted, and the median size of those that can be read."""
+    heights = np.array(images.sizes).reshape(-1, 2)
+    counted: dict[str, Any] = {name: count_some(getattr(images, name)) for name in ("unreadable", "tiny", "jumps")}
+    if len(heights):
+        counted["median_size"] = _by((int(np.median(heights[:, 0])), int(np.median(heights[:, 1]))))
+    return counted

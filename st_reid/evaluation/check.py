@@ -1,0 +1,186 @@
+"""Whether a dataset serves to train, to evaluate or to extract, before anybody spends hours on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from st_reid.config import EvalConfig
+from st_reid.data.datasets import read_dataset
+from st_reid.data.datasets.manifest import FILE_NAME
+from st_reid.data.frames import FrameReader
+from st_reid.data.inspection import Counted, Description, Images, count_images, count_some, describe, look_at
+from st_reid.data.thumbnails import frames_shown
+from st_reid.data.tracklet import SPLITS, Dataset, Labels, Tracklet, check_trainable
+from st_reid.drawing.curves import dataset_overview
+from st_reid.drawing.sheet import NEUTRAL, WRONG, Cell, draw_sheet, spread_evenly
+from st_reid.errors import UserError, unknown_name
+from st_reid.evaluation.protocol import QueryGallery
+from st_reid.files import check_new_folder, folder_written_whole, write_json
+
+PURPOSES = ("train", "evaluate", "extract")
+SHEET_CELLS, SHEET_COLUMNS = 40, 5
+logger = logging.getLogger(__name__)
+
+
+class CheckReport(TypedDict):
+    """``check.json``."""
+
+    dataset: str
+    notes: dict[str, str]
+    splits: dict[str, Description]
+    together: Description
+    in_training_and_test: Counted
+    images: dict[str, Any] | None
+    failures: list[str]
+
+
+def check(
+    *,
+    root: str | None = None,
+    sources: str | None = None,
+    output: str | None = None,
+    purpose: str | None = None,
+    persons: int = 8,
+    tiny: int = 16,
+    read: bool = True,
+    options: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the report and return its folder.
+
+    The arguments are the options of ``python -m st_reid.check``.
+
+    Raises:
+        UserError: there is no such dataset; or, after the report is written, what it is for would fail.
+    """
+    if purpose not in (None, *PURPOSES):
+        raise unknown_name("purpose", str(purpose), PURPOSES)
+    sources = sources or _guess(root)
+    folder = Path(output or f"runs/check-{sources}")
+    check_new_folder(folder)
+    dataset = read_dataset(sources, root, options)
+    everything = list({t.name: t for split in SPLITS for t in getattr(dataset, split)}.values())
+    if not everything:
+        raise UserError(f"{dataset.name}: no tracklets")
+    images = look_at(everything, tiny) if read else Images()
+    failures = find_failures(dataset, purpose, persons)
+    if images.unreadable:
+        failures.append(
+            f"{len(images.unreadable)} images cannot be read, {images.unreadable[0]} first; repair or remove them, or "
+            "set on_bad_image to skip"
+        )
+    report: CheckReport = {
+        "dataset": dataset.name,
+        "notes": dataset.notes,
+        "splits": {split: describe(getattr(dataset, split)) for split in SPLITS if getattr(dataset, split)},
+        "together": describe(everything),
+        "in_training_and_test": _overlap(dataset),
+        "images": count_images(images) if read else None,
+        "failures": failures,
+    }
+    with folder_written_whole(folder) as partial:
+        write_json(report, partial / "check.json")
+        _draw(dataset, everything, images, partial)
+    _announce(report, folder)
+    if failures:
+        raise UserError(f"this would fail: {'; '.join(failures)}")
+    return folder
+
+
+def find_failures(dataset: Dataset, purpose: str | None = None, persons: int = 8) -> list[str]:
+    """Return why training, evaluation or extraction would fail, as far as tracklets tell.
+
+    Args:
+        dataset: any.
+        purpose: one of ``PURPOSES``; ``None`` for all that the dataset has labelled tracklets for.
+        persons: identities in a training batch.
+    """
+
+    def can_train() -> None:
+        check_trainable(dataset.train)
+        known = len({t.person for t in dataset.train})
+        if known < persons:
+            raise UserError(f"{known} persons to train on, and a batch has {persons}; lower data.persons")
+
+    def can_evaluate() -> None:
+        QueryGallery.of(Labels.of(dataset.query), Labels.of(dataset.gallery), EvalConfig())
+
+    needed: dict[str, Callable[[], None]] = {"train": can_train, "evaluate": can_evaluate}
+    labelled = any(t.person for split in SPLITS for t in getattr(dataset, split))
+    if purpose is not None:
+        wanted = [purpose]
+    else:  # who has no persons at all can extract only, and knows
+        wanted = [p for p, has in (("train", dataset.train), ("evaluate", dataset.query)) if has and labelled]
+    failures = []
+    for each in wanted:
+        try:
+            needed.get(each, lambda: None)()
+        except UserError as error:
+            failures.append(f"{each}: {error}")
+    return failures
+
+
+def _guess(root: str | None) -> str:
+    if root is None:
+        raise UserError("nothing to check; pass the folder of a dataset, and --sources where it is of a known layout")
+    return "manifest" if (Path(root) / FILE_NAME).is_file() else "folders"
+
+
+def _overlap(dataset: Dataset) -> Counted:
+    train = {t.person for t in dataset.train if t.person}
+    return count_some(sorted(train & {t.person for t in dataset.test}))
+
+
+def _draw(dataset: Dataset, tracklets: Sequence[Tracklet], images: Images, folder: Path) -> None:
+    splits = {split: getattr(dataset, split) for split in SPLITS if getattr(dataset, split)}
+    dataset_overview(
+        {split: [len(t) for t in some] for split, some in splits.items()},
+        {split: [t.camera for t in some] for split, some in splits.items()},
+        images.sizes,
+        folder / "check.png",
+    )
+    whole = [t for t in tracklets if t.name not in images.broken]
+    jumped = {line.partition(", frame")[0] for line in images.jumps}
+    order = sorted(whole, key=lambda t: (t.name not in jumped, t.person, t.camera))
+    reader = FrameReader("skip")
+    cells = [
+        Cell(
+            frames_shown(reader, t),
+            WRONG if t.name in jumped else NEUTRAL,
+            f"{t.person or '?'}, camera {t.camera}",
+            f"{len(t)} frames",
+        )
+        for t in (order[i] for i in spread_evenly(len(order), SHEET_CELLS))
+    ]
+    rows = [cells[i : i + SHEET_COLUMNS] for i in range(0, len(cells), SHEET_COLUMNS)]
+    if rows:
+        title = "tracklets: first, middle and last frame; with boxes that jump in red"
+        draw_sheet(title, rows, folder / "contact_sheet.png")
+
+
+def _announce(report: CheckReport, output: Path) -> None:
+    for split, row in {**report["splits"], "together": report["together"]}.items():
+        length = row["frames_a_tracklet"]
+        unknown = f" and {row['persons_unknown']} of unknown persons" if row["persons_unknown"] else ""
+        without_time = f", {row['without_time']} without time" if row["without_time"] else ""
+        logger.info(
+            f"{split:<9} {row['tracklets']:6} tracklets of {row['persons']} persons{unknown}, {len(row['cameras'])} "
+            f"cameras, {row['frames']} frames ({length['least']} to {length['most']} a tracklet, "
+            f"median {length['median']:g}){without_time}"
+        )
+    for what, some in (
+        ("seen by one camera only", report["together"]["persons_of_one_camera"]),
+        ("in training and in test", report["in_training_and_test"]),
+    ):
+        if some["count"]:
+            logger.info(f"{what}: {some['count']} persons, {', '.join(some['for_example'])}")
+    for name, row in (report["images"] or {}).items():
+        if name == "median_size":
+            logger.info(f"median size of an image: {row}")
+        elif row["count"]:
+            what = {"jumps": "boxes that change their size at once"}.get(name, f"{name} images")
+            logger.info(f"{what}: {row['count']}, {row['for_example'][0]} first")
+    pictures = ", ".join(str(p) for p in sorted(output.glob("*.png")))
+    logger.info(f"report: {output / 'check.json'}, pictures: {pictures}")

@@ -1,0 +1,187 @@
+"""What a command left in its folder as one HTML page."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from st_reid.drawing.html import Page, Table, render
+from st_reid.errors import UserError
+from st_reid.evaluation.check import CheckReport
+from st_reid.evaluation.report import Report, rankings_in, shares
+from st_reid.features.calibrate import CalibrationReport
+from st_reid.features.search import SearchReport
+from st_reid.files import check_output, write_text
+
+logger = logging.getLogger(__name__)
+TITLES = {
+    "contact_sheet": "Contact sheet",
+    "cmc": "CMC curves",
+    "training": "Training",
+    "transit_times": "Transit times",
+    "changed_by_joint": "What where and when changed",
+    "calibration": "Similarities and ROC",
+    "check": "Lengths, cameras, sizes",
+}
+
+
+def write_page(folder: str | Path, output: str | Path | None = None) -> Path:
+    """Write ``folder/report.html``, or ``output``, from what a command left in ``folder``.
+
+    Raises:
+        UserError: the folder is of no command of this package, a file in it cannot be read, or ``output`` exists.
+    """
+    folder = Path(folder)
+    file = folder / "report.html" if output is None else Path(output)
+    if output is not None and file.exists():
+        raise UserError(f"{file} exists; pass another --output")
+    check_output(file.parent)
+    page = _page_of(folder)
+    if (folder / "config.yaml").is_file():
+        page.details["Configuration"] = (folder / "config.yaml").read_text(encoding="utf-8")
+    paths = sorted([*folder.glob("*.png"), *folder.glob("plots/*.png")], key=_place)
+    pictures = {TITLES.get(path.stem, path.stem.replace("_", " ")): path.read_bytes() for path in paths}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(render(page, pictures), file)
+    logger.info("page: %s", file)
+    return file
+
+
+def _place(path: Path) -> tuple[int, str]:
+    order = list(TITLES)
+    return (order.index(path.stem) if path.stem in order else len(order), path.name)
+
+
+def _page_of(folder: Path) -> Page:
+    for name, key, read in READERS:
+        if (folder / name).is_file():
+            content = _json(folder / name)
+            if key in content:
+                return read(content)
+    names = ", ".join(dict.fromkeys(name for name, _, _ in READERS))
+    raise UserError(f"{folder} has none of {names}; pass the folder of a run, search, calibration or check")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); is it complete?") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}; expected what a command of this package wrote")
+    return content
+
+
+def _run(content: Report) -> Page:
+    rows = []
+    for name, row in rankings_in(content).items():
+        low, high = row["interval95"]["mAP"]
+        rows.append([name.replace("_", " "), *(f"{share:.1%}" for share in shares(row)), f"{low:.1%} to {high:.1%}"])
+    figures = Table("Figures", ["ranking", "rank-1", "rank-5", "rank-10", "mAP", "mINP", "mAP, 95% interval"], rows)
+    tables = [figures]
+    if "joint" in content:
+        over = content["joint"]["over_camera_mask"]
+        gains = [
+            [what, f"{100 * value:+.1f}", f"{100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}"]
+            for what, value, bounds in (
+                ("rank-1", over["rank1"], over["interval95"]["rank1"]),
+                ("mAP", over["mAP"], over["interval95"]["mAP"]),
+            )
+        ]
+        tables.append(Table("What the joint metric adds to the camera mask", ["", "points", "95% interval"], gains))
+    summary = (
+        f"{content['num_query']} queries, {content['num_gallery']} gallery tracklets. "
+        f"{content['protocol']['junk']}; {content['protocol']['ap']}; {content['protocol']['frames']}."
+    )
+    told = ("best", "epochs", "seed", "trained_on", "train_seconds", "eval_seconds")
+    about = [[key.replace("_", " "), value] for key, value in content.items() if key in told]
+    tables.append(Table("The run", ["", ""], about))
+    details = {"Environment": json.dumps(content.get("environment", {}), indent=2)}
+    return Page(f"{content['arch']} on {content['dataset']}", summary, tables, details)
+
+
+def _search(content: SearchReport) -> Page:
+    rows = []
+    for result in content["queries"]:
+        for row in result["found"]:
+            who = [row["camera"], "" if row["time"] is None else f"{row['time']:g}", row["person"]]
+            rows.append(
+                [
+                    result["query"]["tracklet"],
+                    row["rank"],
+                    row["tracklet"],
+                    *who,
+                    f"{row['score']:.3f}",
+                    row.get("decision", ""),
+                ]
+            )
+    columns = ["query", "rank", "tracklet", "camera", "time", "person", "score", "decision"]
+    summary = (
+        f"{len(content['queries'])} queries in {content['searched']} of {content['tracklets']} tracklets of "
+        f"{content['features']}, by {content['ranked_by']}, {content['through']}."
+    )
+    details = {"Model": json.dumps(content["model"], indent=2)}
+    return Page("Search", summary, [Table("Found", columns, rows, filter=True)], details)
+
+
+def _calibration(content: CalibrationReport) -> Page:
+    about = content["about"]
+    bounds = content["interval95"]
+    thresholds = [
+        ["same from", f"{content['same']:.3f}", "" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"],
+        ["unsure from", f"{content['unsure']:.3f}", ""],
+    ]
+    rates = [
+        [
+            rate,
+            "too few pairs" if row is None else f"{row['tar']:.1%}",
+            "" if row is None else f"{row['threshold']:.3f}",
+        ]
+        for rate, row in content["tar_at_far"].items()
+    ]
+    shares_of = content["open_set"]
+    open_rows = [
+        ["theirs is first", f"{shares_of['found']:.1%}"],
+        ["somebody else is", f"{shares_of['wrong']:.1%}"],
+        ["nobody is called the same", f"{shares_of['missed']:.1%}"],
+        ["false alarms: the person is not in the gallery", f"{shares_of['false_alarms']:.1%}"],
+    ]
+    tables = [
+        Table("Thresholds", ["", "similarity", "95% interval"], thresholds),
+        Table("True accepts at false accepts", ["FAR", "TAR", "threshold"], rates),
+        Table("Open set", [f"{content['open_set']['queries']} queries", "share"], open_rows),
+    ]
+    counts = f"{about['pairs_of_one_person']} pairs of one person and {about['pairs_of_two']} of two"
+    summary = f"{counts}, of {about['features']}."
+    return Page("Calibration", summary, tables, {"Calibration": json.dumps(content, indent=2)})
+
+
+def _check(content: CheckReport) -> Page:
+    rows = []
+    for split, row in {**content["splits"], "together": content["together"]}.items():
+        length = row["frames_a_tracklet"]
+        rows.append(
+            [split, row["tracklets"], row["persons"], len(row["cameras"]), row["frames"],
+             f"{length['least']} / {length['median']:g} / {length['most']}"]
+        )  # fmt: skip
+    columns = ["split", "tracklets", "persons", "cameras", "frames", "frames a tracklet: least / median / most"]
+    wrong = [
+        [name, row["count"], ", ".join(row["for_example"])]
+        for name, row in (content["images"] or {}).items()
+        if isinstance(row, dict)
+    ]
+    tables = [Table("Splits", columns, rows), Table("Images", ["", "count", "for example"], wrong)]
+    failures = "; ".join(content["failures"]) or "Nothing that would fail."
+    return Page(f"Check of {content['dataset']}", failures, tables, {"All": json.dumps(content, indent=2)})
+
+
+READERS: tuple[tuple[str, str, Callable[[Any], Page]], ...] = (
+    ("search.json", "queries", _search),
+    ("check.json", "splits", _check),
+    ("report.json", "appearance", _run),
+    ("report.json", "open_set", _calibration),
+)
+"""The file that a command leaves, what stands in it, and who reads it."""

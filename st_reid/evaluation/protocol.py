@@ -1,0 +1,94 @@
+"""Who is looked for among whom, and by which rules: query and gallery, junk, average precision."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from st_reid.config import EvalConfig
+from st_reid.data.tracklet import Labels
+from st_reid.errors import UserError
+from st_reid.features.feature_set import FeatureSet
+from st_reid.retrieval import RankingResult, cosine_distance, evaluate_rank
+from st_reid.retrieval.matrix import Matrix
+from st_reid.retrieval.ranking import NO_MATCH
+
+
+@dataclass(frozen=True)
+class QueryGallery:
+    """Query and gallery, and how they are ranked.
+
+    Attributes:
+        query: the tracklets to look for.
+        gallery: the tracklets to look in.
+        junk: ``same_camera`` or ``same_tracklet``: what is left out of the gallery for a query, among its person.
+        ap: ``step`` or ``trapezoid``.
+    """
+
+    query: Labels
+    gallery: Labels
+    junk: str
+    ap: str
+
+    @classmethod
+    def of(cls, query: Labels, gallery: Labels, config: EvalConfig) -> QueryGallery:
+        """Resolve the junk rule ``auto`` and check that there is something to rank.
+
+        Raises:
+            UserError: an empty query or gallery, persons that are not known, or no query with a match.
+        """
+        if not len(query) or not len(gallery):
+            raise UserError(
+                f"{len(query)} query and {len(gallery)} gallery tracklets; evaluation needs both: "
+                "check the dataset's splits"
+            )
+        unknown = int((query.person == "").sum() + (gallery.person == "").sum())
+        if unknown:
+            raise UserError(
+                f"{unknown} tracklets have no person, so there is nothing to evaluate; "
+                "name the persons, for example with --identities of st_reid.tracklets"
+            )
+        junk = config.junk
+        if junk == "auto":
+            junk = "same_camera" if len(np.unique(gallery.camera)) > 1 else "same_tracklet"
+        found = cls(query, gallery, junk, config.ap)
+        q_views, g_views = (views.tolist() for views in found.views())
+        views_of = defaultdict(set)
+        for person, view in zip(gallery.person.tolist(), g_views, strict=True):
+            views_of[person].add(view)
+        if not any(views_of[p] - {view} for p, view in zip(query.person.tolist(), q_views, strict=True)):
+            raise UserError(NO_MATCH)  # now, and not after hours
+        return found
+
+    def views(self) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+        """Return for query and gallery what must differ from the query's for an item of its person to count."""
+        key = "camera" if self.junk == "same_camera" else "tracklet"
+        return getattr(self.query, key), getattr(self.gallery, key)
+
+    def split(self, features: FeatureSet) -> tuple[FeatureSet, FeatureSet]:
+        """Return the queries' and the gallery's of features that hold both, by their names."""
+        return features.named(self.query.tracklet), features.named(self.gallery.tracklet)
+
+    def rank(self, distances: Matrix) -> RankingResult:
+        """Evaluate distances (Q, G)."""
+        return evaluate_rank(distances, self.query.person, self.gallery.person, *self.views(), ap=self.ap)
+
+    def rank_features(self, features: FeatureSet) -> RankingResult:
+        """Evaluate the cosine distances of features that hold query and gallery."""
+        query, gallery = self.split(features)
+        return self.rank(cosine_distance(query.features, gallery.features))
+
+    def describe(self) -> dict[str, str]:
+        """Return the protocol in words, for the report."""
+        left_out = {
+            "same_camera": "gallery tracklets of the query's person and camera are left out",
+            "same_tracklet": "the query's own tracklet is left out",
+        }
+        ap = {
+            "step": "step AP, means over queries with a match",
+            "trapezoid": "trapezoidal AP, CMC and mAP divided by all queries",
+        }
+        return {"junk": f"{self.junk}: {left_out[self.junk]}", "ap": f"{self.ap}: {ap[self.ap]}"}

@@ -1,0 +1,225 @@
+"""What an evaluation leaves to be read: report.json, and the lines that say the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from st_reid.data.clip_spec import ClipSpec
+from st_reid.drawing import curves
+from st_reid.evaluation.protocol import QueryGallery
+from st_reid.evaluation.rankings import Evaluation
+from st_reid.evaluation.sheets import Pictures, changed_sheet, contact_sheet
+from st_reid.retrieval import RankingResult
+
+logger = logging.getLogger(__name__)
+RANKS = (1, 5, 10)
+
+
+class Figures(TypedDict):
+    """A ranking, its figures from 0 to 1."""
+
+    rank1: float
+    rank5: float
+    rank10: float
+    mAP: float
+    mINP: float
+    num_valid: int
+    interval95: dict[str, list[float]]
+
+
+class Gain(TypedDict):
+    """By how much one ranking is above another, in shares."""
+
+    rank1: float
+    mAP: float
+    interval95: dict[str, list[float]]
+
+
+class JointFigures(Figures):
+    """The joint metric, and what it is above appearance with the query's own camera pushed back."""
+
+    over_camera_mask: Gain
+    constants: dict[str, Any]
+
+
+class Report(TypedDict, total=False):
+    """``report.json``: an evaluation; a training run adds what is below the environment."""
+
+    arch: str
+    dataset: str
+    protocol: dict[str, str]
+    appearance: Figures
+    camera_mask: Figures
+    joint: JointFigures
+    appearance_reranked: Figures
+    camera_mask_reranked: Figures
+    joint_reranked: Figures
+    num_query: int
+    num_gallery: int
+    environment: dict[str, Any]
+    color_histogram: Figures
+    untrained: Figures
+    trained_on: str
+    best: str
+    epochs: int
+    stopped_early: bool
+    seed: int
+    train_seconds: float
+    eval_seconds: float
+
+
+def rankings_in(report: Mapping[str, Any]) -> dict[str, Figures]:
+    """Return the rankings of a report, by their names."""
+    return {name: cast(Figures, row) for name, row in report.items() if isinstance(row, dict) and "rank1" in row}
+
+
+def figures(result: RankingResult) -> Figures:
+    """Return a ranking's figures, 0 to 1, with the 95 % bootstrap intervals of ``rank1`` and ``mAP``."""
+    rank1, rank5, rank10 = (round(float(result.cmc[k - 1]), 6) for k in RANKS)
+    return {
+        "rank1": rank1,
+        "rank5": rank5,
+        "rank10": rank10,
+        "mAP": round(result.mAP, 6),
+        "mINP": round(result.mINP, 6),
+        "num_valid": result.num_valid,
+        "interval95": {k: [round(v, 4) for v in bounds] for k, bounds in result.interval().items()},
+    }
+
+
+def gain(results: Mapping[str, RankingResult]) -> Gain:
+    """Return by how much ``joint`` is above ``camera_mask``, with a 95 % bootstrap interval over queries."""
+    joint, mask = results["joint"], results["camera_mask"]
+    rng = np.random.default_rng(0)
+    draws = rng.integers(joint.num_valid, size=(1000, joint.num_valid))
+    rank1, ap = (joint.first_rank == 1) * 1.0 - (mask.first_rank == 1), joint.ap - mask.ap
+
+    def interval(values: NDArray[np.float64]) -> list[float]:
+        bounds = np.percentile(values[draws].sum(axis=1) / joint.divisor, [2.5, 97.5])
+        return [round(float(v), 4) for v in bounds]
+
+    return {
+        "rank1": round(float(rank1.sum() / joint.divisor), 6),
+        "mAP": round(float(ap.sum() / joint.divisor), 6),
+        "interval95": {"rank1": interval(rank1), "mAP": interval(ap)},
+    }
+
+
+def shares(row: Figures) -> tuple[float, ...]:
+    """Return rank-1, rank-5, rank-10, mAP and mINP."""
+    return row["rank1"], row["rank5"], row["rank10"], row["mAP"], row["mINP"]
+
+
+def lines(name: str, row: Figures) -> list[str]:
+    """Return a ranking's figures as torchreid prints them."""
+    ranks = [f"Rank-{k:<3}: {value:.1%}" for k, value in zip(RANKS, shares(row), strict=False)]
+    low, high = row["interval95"]["mAP"]
+    return [f"** {name} **", f"mAP: {row['mAP']:.1%}  (95% interval {low:.1%} to {high:.1%})", *ranks]
+
+
+def table(rows: Mapping[str, Figures]) -> list[str]:
+    """Return a table with a line a ranking."""
+    width = max(len(name) for name in rows)
+    head = f"{'':{width}}  " + "  ".join(f"{name:>7}" for name in ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP"))
+    return [
+        head,
+        *(f"{name:{width}}  " + "  ".join(f"{value:7.1%}" for value in shares(row)) for name, row in rows.items()),
+    ]
+
+
+def assemble(
+    arch: str,
+    dataset: str,
+    notes: Mapping[str, str],
+    pairs: QueryGallery,
+    spec: ClipSpec,
+    evaluation: Evaluation,
+    environment: dict[str, Any],
+) -> Report:
+    """Return the content of ``report.json``, times and baselines aside.
+
+    Args:
+        arch: the model's name.
+        dataset: the dataset's name.
+        notes: choices of its reader.
+        pairs: query and gallery.
+        spec: of the clips.
+        evaluation: what was found out.
+        environment: see :func:`st_reid.runtime.environment.environment`.
+    """
+    results = {name: ranking.result for name, ranking in evaluation.rankings.items()}
+    rankings: dict[str, Figures] = {name: figures(result) for name, result in results.items()}
+    if "joint" in rankings:
+        used = {key: value for key, value in asdict(evaluation.joint).items() if key != "use"}
+        joint: JointFigures = {**rankings["joint"], "over_camera_mask": gain(results), "constants": used}
+        rankings["joint"] = joint
+    frames = f"clips of {spec.seq_len} at {spec.height} x {spec.width}, sampler {spec.sampler}"
+    return {
+        "arch": arch,
+        "dataset": dataset,
+        "protocol": {**pairs.describe(), "frames": frames, **notes},
+        **rankings,  # type: ignore[typeddict-item] # mypy does not know their names
+        "num_query": len(pairs.query),
+        "num_gallery": len(pairs.gallery),
+        "environment": environment,
+    }
+
+
+def draw(
+    pairs: QueryGallery,
+    evaluation: Evaluation,
+    other_curves: Mapping[str, NDArray[np.float64]],
+    pictures: Pictures | None,
+    folder: Path,
+    sheet_queries: int,
+) -> None:
+    """Draw an evaluation into ``folder/plots``, and save the transit times that it used.
+
+    Args:
+        pairs: query and gallery.
+        evaluation: what was found out.
+        other_curves: CMC curves to draw beside.
+        pictures: of tracklets; ``None`` for no contact sheets.
+        folder: of the run.
+        sheet_queries: rows of a contact sheet.
+    """
+    plots = folder / "plots"
+    plots.mkdir(exist_ok=True)
+    rankings = evaluation.rankings
+    every = {**other_curves, **{name: ranking.result.cmc for name, ranking in rankings.items()}}
+    curves.cmc_curves({name.replace("_", " "): cmc for name, cmc in every.items()}, plots / "cmc.png")
+    if pictures is not None:
+        contact_sheet(pairs, rankings["appearance"], pictures, plots / "contact_sheet.png", queries=sheet_queries)
+    if evaluation.transit_times is None:
+        return
+    evaluation.transit_times.save(folder / "spatial_temporal.npz")
+    evaluation.transit_times.plot(plots / "transit_times.png")
+    if pictures is not None:
+        appearance, joint = (rankings[name].distances for name in ("appearance", "joint"))
+        changed_sheet(pairs, appearance, joint, pictures, plots / "changed_by_joint.png", queries=sheet_queries)
+
+
+def announce(report: Report, folder: Path) -> None:
+    """Log the figures, and where the rest of them is."""
+    for line in lines(f"{report['dataset']}: {report['num_query']} queries", report["appearance"]):
+        logger.info(line)
+    rows = rankings_in(report)
+    if len(rows) > 1:
+        for line in table(rows):
+            logger.info(line)
+    if "joint" in report:
+        over = report["joint"]["over_camera_mask"]
+        low, high = (100 * bound for bound in over["interval95"]["mAP"])
+        logger.info(
+            f"joint over camera_mask: rank-1 {100 * over['rank1']:+.1f}, mAP {100 * over['mAP']:+.1f} points "
+            f"(95% interval {low:+.1f} to {high:+.1f})"
+        )
+    logger.info(f"report:   {folder / 'report.json'}")
+    logger.info(f"pictures: {', '.join(str(p) for p in sorted((folder / 'plots').glob('*.png')))}")

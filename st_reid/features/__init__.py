@@ -1,0 +1,1 @@
+"""Tracklets in, features out, and what is asked of them."""

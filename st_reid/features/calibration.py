@@ -1,0 +1,265 @@
+"""What a similarity means: from labelled tracklets to thresholds and the error rates that they have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from st_reid.errors import UserError
+from st_reid.features.feature_set import FeatureSet
+from st_reid.files import write_text
+from st_reid.retrieval import CosineDistance
+from st_reid.retrieval.matrix import row_blocks
+from st_reid.retrieval.ranking import encode_labels
+
+RATES = (1e-2, 1e-3, 1e-4)
+
+
+Decision = Literal["same", "unsure", "nobody here"]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Similarities of pairs of different tracklets.
+
+    Attributes:
+        same: (P,) of one person, sorted.
+        different: (N,) of two, sorted.
+    """
+
+    same: NDArray[np.float64]
+    different: NDArray[np.float64]
+
+    def false_accepts(self, threshold: float) -> float:
+        """Return the share of pairs of two persons with at least this similarity: FAR."""
+        return float(len(self.different) - np.searchsorted(self.different, threshold)) / len(self.different)
+
+    def true_accepts(self, threshold: float) -> float:
+        """Return the share of pairs of one person with at least this similarity: TAR."""
+        return float(len(self.same) - np.searchsorted(self.same, threshold)) / len(self.same)
+
+    def threshold(self, rate: float) -> float | None:
+        """Return the lowest threshold whose FAR is at most ``rate``; ``None`` where there are too few pairs to tell."""
+        allowed = int(rate * len(self.different))
+        if allowed < 1:
+            return None
+        # The (allowed + 1)-th highest may not be accepted, nor what equals it.
+        return float(np.nextafter(self.different[-allowed - 1], np.inf)) if allowed < len(self.different) else -1.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """When to say that two tracklets are of one person.
+
+    Attributes:
+        same: similarity from which on it is said.
+        unsure: similarity from which on it is left open; below, nobody is there.
+        false_accept_rate: that ``same`` was chosen for, over pairs of two persons.
+        about: of the features: the fingerprint of the model, pairs, rates.
+
+    Raises:
+        UserError: ``unsure`` above ``same``.
+    """
+
+    same: float
+    unsure: float
+    false_accept_rate: float
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.unsure > self.same:
+            raise UserError(f"unsure from {self.unsure:g} on, and same from {self.same:g} on; expected the first below")
+
+    def decide(self, similarity: float) -> Decision:
+        """Say what a similarity means."""
+        return "same" if similarity >= self.same else "unsure" if similarity >= self.unsure else "nobody here"
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_text(json.dumps(asdict(self), indent=2) + "\n", path)
+
+    @classmethod
+    def load(cls, path: str | Path, features: FeatureSet) -> Calibration:
+        """Read what :meth:`save` wrote, for use with ``features``.
+
+        Raises:
+            UserError: a file that is missing or something else, or that is of another model's features.
+        """
+        try:
+            calibration = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UserError(f"no calibration {path}; make it with python -m st_reid.calibrate") from None
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is no calibration ({error}); make it with python -m st_reid.calibrate") from error
+        if not isinstance(calibration.about, dict):
+            raise UserError(f"{path} is no calibration (about is {calibration.about!r}); make it again")
+        if calibration.about.get("fingerprint") != features.fingerprint:
+            raise UserError(
+                f"{path} is of the model {calibration.about.get('fingerprint')}, the features are of "
+                f"{features.fingerprint}; calibrate with features of the same weights and settings"
+            )
+        return calibration
+
+
+def label_pairs(features: FeatureSet, across: bool = False) -> Pairs:
+    """Return the similarities of all pairs of tracklets whose persons are known.
+
+    Args:
+        features: of labelled tracklets; those without a person are left out.
+        across: only pairs of two cameras.
+
+    Raises:
+        UserError: no pair of one person, or none of two.
+    """
+    features = _labelled(features)
+    same: list[NDArray[np.floating]] = [np.zeros(0)]
+    different: list[NDArray[np.floating]] = [np.zeros(0)]
+    for similarity, counted, match, _ in _blocks_of_pairs(features, across):
+        same.append(similarity[counted & match])
+        different.append(similarity[counted & ~match])
+    pairs = Pairs(*(np.sort(np.concatenate(part)).astype(np.float64) for part in (same, different)))
+    if not len(pairs.same) or not len(pairs.different):
+        raise UserError(
+            f"{len(pairs.same)} pairs of one person and {len(pairs.different)} of two among {len(features)} tracklets "
+            f"whose person is known{', of two cameras each' if across else ''}; name more persons, to have some of each"
+        )
+    return pairs
+
+
+def _labelled(features: FeatureSet) -> FeatureSet:
+    """Return the tracklets whose persons are known, without their pictures."""
+    return replace(features, thumbnails=None).take(features.person != "")
+
+
+def _blocks_of_pairs(
+    features: FeatureSet, across: bool
+) -> Iterator[tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.bool_], slice]]:
+    """Yield similarities of a block of rows with all (n, N), which pairs count, which are of one person, and the rows.
+
+    Each pair counts once; if ``across``, only those of two cameras.
+    """
+    person, camera = (encode_labels(column)[0] for column in (features.person, features.camera))
+    distances = CosineDistance(features.features, features.features)
+    for rows in row_blocks(distances.shape):
+        counted = np.arange(len(person)) > np.arange(rows.start, rows.stop)[:, None]
+        if across:
+            counted &= camera[rows, None] != camera
+        yield 1 - distances[rows], counted, person[rows, None] == person, rows
+
+
+def bootstrap_threshold(
+    features: FeatureSet, pairs: Pairs, rate: float, *, across: bool = False, samples: int = 200, seed: int = 0
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of the threshold for a false-accept rate, over persons drawn with replacement.
+
+    Persons are drawn, not pairs: the pairs of one person are alike. ``None`` where the samples have too few pairs.
+
+    Who is drawn k times stands there k times: a pair of two counts as often as the product of theirs. So the pairs
+    are sorted once, and only the most similar ones are looked at again.
+
+    Args:
+        features: of labelled tracklets.
+        pairs: theirs, see :func:`label_pairs`.
+        rate: of false accepts.
+        across: as in :func:`label_pairs`.
+        samples: how often to draw.
+        seed: of the draws.
+    """
+    features = _labelled(features)
+    person, camera = (encode_labels(column)[0] for column in (features.person, features.camera))
+    persons = int(person.max(initial=-1)) + 1
+    table = np.zeros((persons, int(camera.max(initial=-1)) + 1))
+    np.add.at(table, (person, camera), 1)
+    kept = min(len(pairs.different), max(10_000, int(20 * rate * len(pairs.different))))
+    similarity, one, other = _pairs_from(pairs.different[-kept], features, person, across)
+    rng = np.random.default_rng(seed)
+    thresholds = []
+    for _ in range(samples):
+        drawn = np.bincount(rng.choice(persons, persons), minlength=persons)
+        if allowed := int(rate * _pairs_of_two(drawn[:, None] * table, across)):
+            reached = int(np.searchsorted(np.cumsum(drawn[one] * drawn[other]), allowed + 1))
+            # Kept are twenty times as many as a sample needs on average; should they run out, the lowest is the answer.
+            thresholds.append(np.nextafter(similarity[min(reached, len(similarity) - 1)], np.inf))
+    if len(thresholds) < samples / 2 or not thresholds:
+        return None
+    low, high = np.percentile(thresholds, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _pairs_of_two(table: NDArray[np.float64], across: bool) -> int:
+    """Return how many pairs of two persons, and of two cameras, there are among tracklets (persons, cameras)."""
+    twice = table.sum() ** 2 - (table.sum(axis=1) ** 2).sum()
+    if across:
+        twice += (table**2).sum() - (table.sum(axis=0) ** 2).sum()
+    return round(twice / 2)
+
+
+def _pairs_from(
+    least: float, features: FeatureSet, person: NDArray[np.int64], across: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the similarities of pairs of two persons, from ``least`` on, highest first, and their persons."""
+    found = []
+    for similarity, counted, match, rows in _blocks_of_pairs(features, across):
+        i, j = np.nonzero(counted & ~match & (similarity >= least))
+        found.append((similarity[i, j], person[rows][i], person[j]))
+    similarity, one, other = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.argsort(-similarity, kind="stable")
+    return similarity[order].astype(np.float64), one[order], other[order]
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """What a search says about queries who are in the gallery, and about those who are not.
+
+    Attributes:
+        found: share of queries in the gallery whose nearest item is theirs and is called the same: DIR.
+        missed: share of them where nobody is called the same.
+        wrong: share of them where somebody else is.
+        false_alarms: share of queries who are not in the gallery where somebody is called the same: FPIR.
+        queries: in the gallery.
+    """
+
+    found: float
+    missed: float
+    wrong: float
+    false_alarms: float
+    queries: int
+
+
+def open_set(features: FeatureSet, threshold: float, across: bool = False) -> OpenSet:
+    """Search for every labelled tracklet among the others, with its person's other tracklets there and without them.
+
+    Tracklets without a label are left out: they may be anybody's.
+
+    Raises:
+        UserError: no labelled tracklet has another one of its person.
+    """
+    features = _labelled(features)
+    distances = CosineDistance(features.features, features.features)
+    person, camera = (encode_labels(c)[0] for c in (features.person, features.camera))
+    found = missed = wrong = alarms = queries = 0
+    for rows in row_blocks(distances.shape):
+        similarity = 1 - distances[rows]
+        numbers = np.arange(rows.start, rows.stop)
+        similarity[np.arange(len(numbers)), numbers] = -np.inf
+        if across:
+            similarity[camera[rows, None] == camera] = -np.inf
+        match = person[rows, None] == person
+        own = np.where(match, similarity, -np.inf).max(axis=1)
+        others = np.where(match, -np.inf, similarity).max(axis=1)
+        asked = np.isfinite(own)
+        hit, other = own[asked], others[asked]
+        queries += int(asked.sum())
+        found += int(((hit > other) & (hit >= threshold)).sum())
+        wrong += int(((hit <= other) & (other >= threshold)).sum())
+        missed += int((np.maximum(hit, other) < threshold).sum())
+        alarms += int((other >= threshold).sum())
+    if not queries:
+        raise UserError("no labelled tracklet has another one of its person to be found; label more tracklets")
+    return OpenSet(found / queries, missed / queries, wrong / queries, alarms / queries, queries)

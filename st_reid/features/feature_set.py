@@ -1,0 +1,192 @@
+"""Features of tracklets as a file: what was extracted, of whom, and by which model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from st_reid.data.thumbnails import THUMBNAIL
+from st_reid.data.tracklet import Labels, Tracklet, label_columns
+from st_reid.errors import UserError, first_line
+from st_reid.files import written_whole
+
+COLUMNS = ("tracklet", "person", "camera", "time", "frames")
+SPLIT = "query+gallery"  # of tracklets in a file that does not say it
+SUFFIXES = (".npz", ".parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSet(Labels):
+    """Features of N tracklets, and what is known of each: what all rooms hand to one another.
+
+    Attributes:
+        features: (N, D) float32.
+        split: (N,) ``train``, ``query``, ``gallery``, or several joined by ``+``; by default ``query+gallery`` for all.
+        thumbnails: (N, 64, 96, 3) uint8 RGB, three frames of each side by side; ``None`` for none.
+        about: what they were made with: ``fingerprint`` of the model and its input, its name, its weights.
+
+    Raises:
+        UserError: columns of different lengths, or a feature that is not finite.
+    """
+
+    features: NDArray[np.float32]
+    split: NDArray[np.str_] = None  # type: ignore[assignment]
+    thumbnails: NDArray[np.uint8] | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.split is None:
+            object.__setattr__(self, "split", np.full(len(self.tracklet), SPLIT))
+        lengths = {name: len(getattr(self, name)) for name in ("features", *COLUMNS, "split")}
+        if len(set(lengths.values())) > 1 or self.features.ndim != 2:
+            raise UserError(f"features are {self.features.shape}, columns {lengths}; expected (N, D), and N of each")
+        if not np.isfinite(self.features).all():
+            bad = self.tracklet[~np.isfinite(self.features).all(axis=1)][0]
+            raise UserError(f"the feature of tracklet {str(bad)!r} is not finite; extract it again in float32")
+
+    @classmethod
+    def of_tracklets(cls, tracklets: Sequence[Tracklet], features: NDArray[np.float32]) -> FeatureSet:
+        """Return the features (N, D) of N tracklets with what is known of these."""
+        columns: dict[str, Any] = label_columns(tracklets)
+        return cls(features=features, **columns)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model and its input; features of different ones cannot be compared."""
+        return str(self.about.get("fingerprint", ""))
+
+    def digest(self) -> bytes:
+        """Return 16 bytes that tell these features from others."""
+        return hashlib.blake2b(np.ascontiguousarray(self.features).data, digest_size=16).digest()
+
+    def take(self, which: NDArray[np.bool_] | Sequence[int]) -> FeatureSet:
+        """Return the tracklets that a mask or indices choose."""
+        index = np.asarray(which)
+        index = index if index.dtype == bool else index.astype(np.int64)
+        columns = {name: getattr(self, name)[index] for name in ("features", *COLUMNS, "split")}
+        thumbnails = None if self.thumbnails is None else self.thumbnails[index]
+        return FeatureSet(**columns, thumbnails=thumbnails, about=self.about)
+
+    def of_split(self, split: str) -> FeatureSet:
+        """Return the tracklets of ``train``, ``query`` or ``gallery``."""
+        return self.take([split in each.split("+") for each in self.split.tolist()])
+
+    def named(self, names: Sequence[str] | NDArray[np.str_]) -> FeatureSet:
+        """Return the tracklets of these names, in this order."""
+        row = {name: i for i, name in enumerate(self.tracklet.tolist())}
+        return self.take([row[str(name)] for name in names])
+
+    def followed_by(self, other: FeatureSet) -> FeatureSet:
+        """Return these features and then those of ``other``, without pictures."""
+        columns = {n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in ("features", *COLUMNS, "split")}
+        return FeatureSet(**columns, about=self.about)
+
+    def save(self, path: Path) -> None:
+        """Write a ``.npz`` or a ``.parquet`` file, whole or not at all.
+
+        Raises:
+            UserError: another suffix, or Parquet without pyarrow.
+        """
+        check_path(path)
+        if path.suffix == ".parquet":
+            with written_whole(path) as file:
+                _parquet().write_table(self._table(), file)
+            return
+        arrays = {name: getattr(self, name) for name in ("features", *COLUMNS, "split")}
+        if self.thumbnails is not None:
+            arrays["thumbnails"] = self.thumbnails
+        with written_whole(path) as file:
+            np.savez(file, about=np.array(json.dumps(self.about)), **arrays)
+
+    def _table(self) -> Any:
+        import pyarrow as pa
+
+        width = self.features.shape[1]
+        columns = {name: pa.array(getattr(self, name)) for name in (*COLUMNS, "split")}
+        values = pa.array(np.ascontiguousarray(self.features, np.float32).ravel())
+        columns["feature"] = pa.FixedSizeListArray.from_arrays(values, width)
+        if self.thumbnails is not None:
+            columns["thumbnail"] = pa.array([picture.tobytes() for picture in self.thumbnails], pa.binary())
+        return pa.table(columns).replace_schema_metadata({"about": json.dumps(self.about)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> FeatureSet:
+        """Read what :meth:`save` wrote; nothing in the file is executed.
+
+        Raises:
+            UserError: a file that is missing, cut short, or holds something else.
+        """
+        path = Path(path)
+        check_path(path)
+        if not path.is_file():
+            raise UserError(f"no file of features {path}; make it with python -m st_reid.extract")
+        try:
+            return _read_parquet(cls, path) if path.suffix == ".parquet" else _read_npz(cls, path)
+        except UserError:
+            raise
+        except Exception as error:  # a damaged archive raises just about anything
+            raise UserError(f"features {path} cannot be read ({first_line(error)}); is the file complete?") from error
+
+
+def check_path(path: Path) -> None:
+    """Raise :class:`UserError` for a file name that is of no known kind, or of one that needs a missing package."""
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path}: features are written to {' or '.join(SUFFIXES)}; pass such a name")
+    if path.suffix == ".parquet":
+        _parquet()
+
+
+def same_model(a: FeatureSet, b: FeatureSet) -> None:
+    """Raise :class:`UserError` unless both were made by the same model from input of the same kind."""
+    if a.fingerprint != b.fingerprint or a.features.shape[1] != b.features.shape[1]:
+        raise UserError(
+            f"features of two models cannot be compared: {_describe(a)} and {_describe(b)}; extract both with the same "
+            "weights and settings"
+        )
+
+
+def _describe(features: FeatureSet) -> str:
+    about = features.about
+    return f"{about.get('arch', 'unknown')} ({features.features.shape[1]} numbers, {features.fingerprint or 'no name'})"
+
+
+def _read_npz(cls: type[FeatureSet], path: Path) -> FeatureSet:
+    with np.load(path, allow_pickle=False) as archive:
+        missing = {"about", "features", *COLUMNS} - set(archive.files)
+        if missing:
+            raise UserError(f"{path} holds no features of tracklets: {', '.join(sorted(missing))} missing")
+        columns = {name: archive[name] for name in ("features", *COLUMNS, "split") if name in archive.files}
+        thumbnails = archive["thumbnails"] if "thumbnails" in archive.files else None
+        return cls(**columns, thumbnails=thumbnails, about=json.loads(str(archive["about"])))
+
+
+def _read_parquet(cls: type[FeatureSet], path: Path) -> FeatureSet:
+    table = _parquet().read_table(path)
+    missing = {"feature", *COLUMNS} - set(table.column_names)
+    if missing:
+        raise UserError(f"{path} holds no features of tracklets: {', '.join(sorted(missing))} missing")
+    stored = [name for name in (*COLUMNS, "split") if name in table.column_names]  # before 0.2 no split was
+    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in stored}
+    for name in set(stored) - {"time", "frames"}:
+        columns[name] = columns[name].astype(str)
+    features = np.asarray(table["feature"].combine_chunks().values, np.float32).reshape(len(table), -1)
+    thumbnails = None
+    if "thumbnail" in table.column_names:
+        pictures = [np.frombuffer(p.as_py(), np.uint8).reshape(*THUMBNAIL, 3) for p in table["thumbnail"]]
+        thumbnails = np.stack(pictures) if pictures else np.empty((0, *THUMBNAIL, 3), np.uint8)
+    return cls(features=features, **columns, thumbnails=thumbnails, about=json.loads(table.schema.metadata[b"about"]))
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError("Parquet needs pyarrow: pip install st_reid[parquet], or write .npz") from None
+    return pyarrow.parquet

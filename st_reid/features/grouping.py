@@ -1,0 +1,139 @@
+"""Tracklets of all cameras grouped into persons."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+from st_reid.errors import UserError
+from st_reid.features.calibration import Calibration
+from st_reid.features.feature_set import FeatureSet
+from st_reid.files import check_output, write_text
+from st_reid.retrieval import CosineDistance
+from st_reid.retrieval.ranking import encode_labels
+
+MAX_TRACKLETS = 20_000  # their distances, all against all, are 3.2 GB
+CANNOT_LINK = 1e9  # a mean distance with one of these in it is over any threshold
+logger = logging.getLogger(__name__)
+
+
+def group(features: FeatureSet, threshold: float, apart: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Group tracklets into persons: average linkage down to a similarity.
+
+    Args:
+        features: of N tracklets.
+        threshold: mean similarity from which on two groups are one person.
+        apart: (N, N) pairs that cannot be one person, see :func:`seen_at_once`.
+
+    Returns:
+        (N,) numbers of the groups, the largest group first, of equal ones that of the first tracklet.
+    """
+    if len(features) < 2:
+        return np.zeros(len(features), np.int64)
+    distances = np.asarray(CosineDistance(features.features, features.features), np.float64)
+    distances = np.maximum((distances + distances.T) / 2, 0)
+    if apart is not None:
+        distances[apart] = CANNOT_LINK
+    np.fill_diagonal(distances, 0)
+    merges = linkage(squareform(distances, checks=False), method="average")
+    # Groups are joined below the threshold, not at it.
+    clusters = fcluster(merges, np.nextafter(1 - threshold, -np.inf), criterion="distance")
+    _, first, numbers, sizes = np.unique(clusters, return_index=True, return_inverse=True, return_counts=True)
+    return np.argsort(np.lexsort((first, -sizes)))[numbers]
+
+
+def seen_at_once(features: FeatureSet) -> NDArray[np.bool_]:
+    """Return which pairs (N, N) of tracklets one camera saw at the same time, and so cannot be one person.
+
+    A tracklet is taken to last as many frames as it has; those whose time is not known exclude nothing.
+    """
+    start, end = features.time, features.time + features.frames
+    same_camera = features.camera[:, None] == features.camera
+    overlap = (start[:, None] < end) & (start < end[:, None])  # NaN compares as false
+    return same_camera & overlap & ~np.eye(len(features), dtype=bool)
+
+
+def purity_and_coverage(groups: Sequence[int] | NDArray[np.int64], persons: NDArray[np.str_]) -> dict[str, float]:
+    """Return how good groups are, over tracklets whose person is known.
+
+    Returns:
+        ``purity``: share of tracklets that are of the person most frequent in their group; ``coverage``: share that
+        are in the group most frequent among their person's; ``groups`` and ``persons``: how many.
+    """
+    known = np.flatnonzero(persons != "")
+    g = encode_labels(np.asarray(groups)[known])[0]
+    p = encode_labels(persons[known])[0]
+    table = np.zeros((g.max(initial=-1) + 1, p.max(initial=-1) + 1))
+    np.add.at(table, (g, p), 1)
+    total = max(len(known), 1)
+    return {
+        "purity": float(table.max(axis=1, initial=0).sum() / total),
+        "coverage": float(table.max(axis=0, initial=0).sum() / total),
+        "groups": len(table),
+        "persons": table.shape[1],
+    }
+
+
+def group_tracklets(
+    features: str,
+    output: str,
+    *,
+    calibration: str | None = None,
+    threshold: float | None = None,
+    at_once: bool = False,
+) -> Path:
+    """Write the groups and return the file.
+
+    The arguments are the options of ``python -m st_reid.group``.
+
+    Raises:
+        UserError: no threshold or two, features that cannot be read or are too many, an output in the way.
+    """
+    file = Path(output)
+    if file.exists():
+        raise UserError(f"{file} exists; pass another --output")
+    check_output(file.parent)
+    if (calibration is None) == (threshold is None):
+        raise UserError("pass either --calibration, from python -m st_reid.calibrate, or --threshold")
+    tracklets = FeatureSet.load(features)
+    if len(tracklets) > MAX_TRACKLETS:
+        raise UserError(f"{len(tracklets)} tracklets; expected at most {MAX_TRACKLETS}: group them by day or by place")
+    if threshold is None:
+        threshold = Calibration.load(calibration or "", tracklets).same
+    groups = group(tracklets, threshold, None if at_once else seen_at_once(tracklets))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(_as_csv(tracklets, groups), file)
+    _announce(tracklets, groups, threshold, file)
+    return file
+
+
+def _as_csv(tracklets: FeatureSet, groups: NDArray[np.int64]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("tracklet", "group", "camera", "time", "frames", "person"))
+    for i in np.lexsort((tracklets.time, groups)):
+        time = "" if np.isnan(tracklets.time[i]) else f"{tracklets.time[i]:.10g}"
+        row = (tracklets.tracklet[i], groups[i], tracklets.camera[i], time, tracklets.frames[i], tracklets.person[i])
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def _announce(tracklets: FeatureSet, groups: NDArray[np.int64], threshold: float, file: Path) -> None:
+    sizes = np.bincount(groups)
+    logger.info(
+        f"{file}: {len(groups)} tracklets in {len(sizes)} groups, {(sizes == 1).sum()} of them of one tracklet; "
+        f"similarity from {threshold:.3f}"
+    )
+    if (tracklets.person != "").any():
+        found = purity_and_coverage(groups, tracklets.person)
+        logger.info(
+            f"against {found['persons']} known persons: purity {found['purity']:.1%}, coverage {found['coverage']:.1%}"
+        )

@@ -1,0 +1,127 @@
+"""What has been extracted so far: kept beside the output, so that a kill costs seconds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from st_reid.errors import UserError
+from st_reid.features.feature_set import COLUMNS, SPLIT, FeatureSet
+from st_reid.files import write_text
+
+logger = logging.getLogger(__name__)
+
+
+PART_SECONDS = 20.0  # of work that a kill may cost
+
+
+class Row(NamedTuple):
+    """A tracklet and its feature, as :class:`~st_reid.features.feature_set.FeatureSet` has them."""
+
+    tracklet: str
+    person: str
+    camera: str
+    time: float
+    frames: int
+    feature: NDArray[np.float32]
+    thumbnail: NDArray[np.uint8] | None
+    split: str = SPLIT
+
+
+class Parts:
+    """What has been extracted so far, beside the output: a file for every few seconds of work.
+
+    Args:
+        output: the file of features to be.
+        about: what the features are made with, and of what; parts that were made otherwise are dropped.
+    """
+
+    def __init__(self, output: Path, about: dict[str, Any]) -> None:
+        self.output = output
+        self.folder = output.with_name(f".{output.name}.parts")
+        self.about = about
+        stored = self.folder / "about.json"
+        if self.folder.exists() and not (
+            stored.exists() and json.loads(stored.read_text()) == json.loads(as_json(about))
+        ):
+            logger.info("%s is of other weights, settings or tracklets: from the start", self.folder)
+            shutil.rmtree(self.folder)
+
+    def names(self) -> set[str]:
+        """Return the tracklets that are done."""
+        return {str(name) for path in self._paths() for name in FeatureSet.load(path).tracklet}
+
+    def keep(self, rows: Iterable[Row]) -> int:
+        """Write rows as they come; return how many came.
+
+        Raises:
+            UserError: what ``rows`` raises; those that came before it are kept.
+        """
+        waiting: list[Row] = []
+        count = 0
+        written = time.monotonic()
+        try:
+            for row in rows:
+                waiting.append(row)
+                count += 1
+                if time.monotonic() - written > PART_SECONDS:
+                    self._write(waiting)
+                    waiting, written = [], time.monotonic()
+        finally:
+            self._write(waiting)
+        return count
+
+    def unite(self, about: dict[str, Any]) -> FeatureSet:
+        """Write the parts as one file, in the order in which they were extracted, and remove them.
+
+        Raises:
+            UserError: there are none.
+        """
+        parts = [FeatureSet.load(path) for path in self._paths()]
+        if not parts:
+            raise UserError(
+                "no tracklets to extract features of: no box lies in a picture; do videos and tracks belong together?"
+            )
+        columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in ("features", *COLUMNS, "split")}
+        pictures = [p.thumbnails for p in parts if p.thumbnails is not None]
+        united = FeatureSet(**columns, thumbnails=np.concatenate(pictures) if pictures else None, about=about)
+        united.save(self.output)
+        shutil.rmtree(self.folder)
+        return united
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(as_json(self.about), self.folder / "about.json")
+        columns = {name: np.array([getattr(row, name) for row in rows]) for name in (*COLUMNS, "split")}
+        pictures = [row.thumbnail for row in rows if row.thumbnail is not None]
+        part = FeatureSet(
+            features=np.stack([row.feature for row in rows]),
+            **columns,
+            thumbnails=np.stack(pictures) if pictures else None,
+            about=self.about,
+        )
+        part.save(self.folder / f"{len(self._paths()):05d}.npz")
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("*.npz"))
+
+
+def stamp(file: Path) -> tuple[str, int, int]:
+    """Return what tells a file from one that has taken its place."""
+    status = file.stat()
+    return str(file), status.st_size, status.st_mtime_ns
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON that is equal where the values are."""
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,50 @@
+"""What every model is: clips in, features out; and the names of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from st_reid.registry import Registry
+
+COMMON_ARGUMENTS = ("loss", "pretrained", "seq_len", "height", "width")
+"""What a model's builder may take by keyword beside its own options."""
+
+MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
+
+
+class ClipModel(nn.Module):
+    """A model that maps clips to features. A subclass implements :meth:`forward_clips` and sets ``feature_dim``.
+
+    Attributes:
+        feature_dim: D.
+        uses_time: whether a clip is more to it than the mean of its frames.
+
+    Shapes:
+        - Input: (B, T, 3, H, W), or (B, 3, H, W) for B single frames, normalised by ImageNet's mean and deviation.
+        - Output: (B, feature_dim) in evaluation mode; in training mode logits (B, classes) or (logits, features),
+          either of which is a list where every level or part is supervised.
+
+    Raises:
+        ValueError: an input of another rank, without three colours, or empty.
+    """
+
+    feature_dim: int
+    uses_time = True
+
+    def forward(self, clips: Tensor) -> Any:
+        if clips.ndim == 4:
+            clips = clips[:, None]
+        if clips.ndim != 5 or clips.shape[2] != 3 or 0 in clips.shape:
+            raise ValueError(f"input is {tuple(clips.shape)}; expected (B, T, 3, H, W) or (B, 3, H, W)")
+        return self.forward_clips(clips)
+
+    def forward_clips(self, clips: Tensor) -> Any:
+        """Map clips (B, T, 3, H, W) as the class says."""
+        raise NotImplementedError
+
+    def rename_weights(self, state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return a state dict that others wrote under the names of this model; one of its own stays as it is."""
+        return state_dict

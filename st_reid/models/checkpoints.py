@@ -1,0 +1,188 @@
+"""Reading weights from files that others wrote, nothing in which is ever executed; and writing such files."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from st_reid.errors import UserError, first_line
+from st_reid.files import written_whole
+
+CLASSIFIERS = ("classifier", "classifiers", "classifier_global", "classifier_local")
+"""Modules that depend on the identities of the training set."""
+BEHIND_THE_FEATURE_MAP = (*CLASSIFIERS, "fc")
+"""What a network has behind its feature map: torchvision and torchreid call it so."""
+METADATA_KEYS = ("model", "config", "epoch", "best")
+"""What a file of weights says of itself."""
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a whole checkpoint onto the CPU: tensors, plain values, NumPy scalars, and nothing that is code.
+
+    A file called ``.safetensors`` is read as such.
+
+    Raises:
+        UserError: no such file, a damaged one, or one that holds anything else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} is no file; pass the path of a checkpoint")
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
+    allowed = torch.serialization.get_safe_globals()  # what is allowed for good must outlast this
+    try:
+        with torch.serialization.safe_globals([entry for entry in numpy_scalars() if entry not in allowed]):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"checkpoint {path} is damaged, or holds more than tensors and plain values, which could run code; "
+            "save its state dict alone and pass that"
+        ) from error
+    except Exception as error:  # a damaged pickle or archive raises just about anything
+        raise UserError(f"checkpoint {path} cannot be read ({first_line(error)}); is it one, and complete?") from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"checkpoint {path} holds a {type(checkpoint).__name__}; expected a dict of tensors")
+    return checkpoint
+
+
+def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint: a bare state dict, or one under ``"state_dict"``, as torchreid writes it.
+
+    The prefix ``module.``, which DataParallel leaves, is taken off.
+
+    Raises:
+        UserError: the file cannot be read, or holds no state dict.
+    """
+    checkpoint = load_checkpoint(path)
+    state_dict = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state_dict, dict) or not state_dict:
+        raise UserError(f"checkpoint {path} holds no weights; expected a state dict, bare or under 'state_dict'")
+    for name, value in state_dict.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise UserError(
+                f"checkpoint {path} is no state dict: {name!r} is a {type(value).__name__}; expected tensors, "
+                "bare or under 'state_dict'"
+            )
+    return {name.removeprefix("module."): value for name, value in state_dict.items()}
+
+
+def load_matching(
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    source: str | os.PathLike[str],
+    *,
+    optional: Collection[str] = CLASSIFIERS,
+) -> list[str]:
+    """Load ``state_dict`` into ``model``; only the modules called ``optional`` may differ or be absent.
+
+    Args:
+        model: is left as it was if anything is wrong.
+        state_dict: from :func:`load_state_dict`.
+        source: where it is from, for the messages.
+        optional: names of modules, at any depth. Their entries are loaded where name and shape match.
+
+    Returns:
+        The names, on either side, that were left out, sorted.
+
+    Raises:
+        UserError: nothing matches, or something that is not optional does not. The message counts, with an example.
+    """
+    own = model.state_dict()
+    matched = {name: value for name, value in state_dict.items() if name in own and value.shape == own[name].shape}
+    if not matched:
+        raise UserError(
+            f"{source}: none of its {len(state_dict)} entries belongs to this model "
+            f"(it has {_example(state_dict)}, expected {_example(own)}); pass a checkpoint of the same architecture"
+        )
+    left_out = sorted(name for name in own.keys() | state_dict.keys() if name not in matched)
+    required = [name for name in left_out if not set(optional) & set(name.split("."))]
+    missing = [name for name in required if name not in state_dict and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in required if name not in own]
+    reshaped = [
+        f"{name!r} is {tuple(state_dict[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in required
+        if name in own and name in state_dict
+    ]
+    complaints = [
+        f"{len(names)} {what} ({names[0]})"
+        for names, what in ((missing, "missing"), (unexpected, "unknown"), (reshaped, "of another shape"))
+        if names
+    ]
+    if complaints:
+        raise UserError(
+            f"{source} does not fit this model: {', '.join(complaints)}; pass a checkpoint of the same architecture"
+        )
+    model.load_state_dict(matched, strict=False)
+    return left_out
+
+
+def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint whole or not at all.
+
+    Raises:
+        UserError: it cannot be written; the disk is full, for example.
+    """
+    try:
+        with written_whole(path) as file:
+            torch.save(dict(checkpoint), file)
+    except (OSError, RuntimeError) as error:  # torch's archive turns the one into the other
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else first_line(error)
+        raise UserError(
+            f"cannot write checkpoint {path} ({reason}); the checkpoints before it are whole: make room and resume"
+        ) from error
+
+
+def save_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a model's weights to pass on, as safetensors: what it is made of goes into the file's metadata.
+
+    :func:`load_checkpoint` reads it back.
+    """
+    told = {key: json.dumps(checkpoint[key]) for key in METADATA_KEYS if key in checkpoint}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint["state_dict"].items()}
+    with written_whole(path) as file:
+        file.write(safetensors.torch.save(tensors, metadata=told))
+
+
+def _load_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            told = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key in METADATA_KEYS}
+            return {**told, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(f"checkpoint {path} cannot be read ({first_line(error)}); is it one, and complete?") from error
+
+
+def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:
+    """Load a checkpoint into a network of which only the part up to the feature map has to match.
+
+    Returns:
+        The names that were left out: classifiers, and layers called ``fc``, which are absent or of another size.
+
+    Raises:
+        UserError: see :func:`load_state_dict` and :func:`load_matching`.
+    """
+    return load_matching(model, load_state_dict(path), path, optional=BEHIND_THE_FEATURE_MAP)
+
+
+def numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """Return what ``torch.load`` has to allow for NumPy scalars: torchreid's engine stores the rank-1 rate as one."""
+    # NumPy 1 and 2 name the constructor differently.
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = {type(np.dtype(code)) for code in "?bhilqBHILQefd"}
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [*((scalar, name) for name in names), np.dtype, *kinds]  # type: ignore[list-item]
+
+
+def _example(state_dict: Mapping[str, Tensor]) -> str:
+    return repr(next(iter(state_dict), None))

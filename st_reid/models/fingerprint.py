@@ -1,0 +1,35 @@
+"""What tells a model and its input from others, so that only features of one kind are compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from st_reid.models.checkpoints import CLASSIFIERS
+
+
+def fingerprint(model: nn.Module, settings: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits that tell a model's weights and the settings of its input from others.
+
+    Classifiers, which have no part in a feature, do not count.
+    """
+    digest = hashlib.sha256(_as_text(dict(settings)))
+    for name, value in sorted(model.state_dict().items()):
+        if set(CLASSIFIERS) & set(name.split(".")):
+            continue
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def digest_of(settings: Any) -> str:
+    """Return 16 hexadecimal digits that tell plain values from others."""
+    return hashlib.sha256(_as_text(settings)).hexdigest()[:16]
+
+
+def _as_text(settings: Any) -> bytes:
+    return json.dumps(settings, sort_keys=True, default=str).encode()

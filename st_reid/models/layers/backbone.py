@@ -1,0 +1,173 @@
+"""Backbones that yield feature maps, by name: from torchvision where it has them, else from torchreid."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from types import MethodType
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from st_reid import torchreid_compat
+from st_reid.errors import UserError
+from st_reid.models.checkpoints import load_backbone_weights
+from st_reid.registry import Registry
+
+BACKBONES: Registry[Callable[..., nn.Module]] = Registry("backbone")
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d")
+# Those of torchreid's models that have a working `featuremaps`, less the ones that are a ResNet of the list above.
+TORCHREID = (
+    *("osnet_x0_25", "osnet_x0_5", "osnet_x0_75", "osnet_x1_0", "osnet_ibn_x1_0"),
+    *("osnet_ain_x0_25", "osnet_ain_x0_5", "osnet_ain_x0_75", "osnet_ain_x1_0"),
+    *("mobilenetv2_x1_0", "mobilenetv2_x1_4"),
+    *("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
+    *("resnet50_ibn_a", "resnet50_ibn_b", "se_resnet50", "se_resnet101", "se_resnext50_32x4d", "se_resnext101_32x4d"),
+    *("mudeep", "xception"),
+)
+WITHOUT_WEIGHTS = ("hacnn", "mudeep")  # torchreid's builders of these ignore `pretrained` in silence
+
+
+def build_backbone(
+    name: str,
+    *,
+    pretrained: bool | str | os.PathLike[str] = False,
+    last_stride: int = 1,
+    zero_init_residual: bool | None = None,
+) -> nn.Module:
+    """Build a network that maps images (N, 3, H, W) to feature maps (N, C, h, w), with C as its ``channels``.
+
+    Nothing of the network behind the feature map is kept.
+
+    Args:
+        name: one of ``BACKBONES.names()``.
+        pretrained: ``False``; ``True`` for ImageNet weights, downloaded by torchvision or torchreid; or the path of a
+            checkpoint of the same network, whose classifier is left out.
+        last_stride: stride of the last stage where there is one called ``layer4``: 2 as for classification, or 1 for
+            maps of twice the resolution. Other networks keep their own strides.
+        zero_init_residual: start the residual branches of a ResNet at zero, without which it hardly trains from random
+            weights; ``None`` where there are such branches and no weights to load.
+
+    Raises:
+        UserError: an unknown name, weights that cannot be had or do not fit, or an option that the network lacks.
+    """
+    if last_stride not in (1, 2):
+        raise UserError(f"last_stride is {last_stride}; expected 1 or 2")
+    backbone = BACKBONES.get(name)(download=pretrained is True, zero_init_residual=zero_init_residual)
+    if last_stride == 1:
+        _unstride_last_stage(backbone)
+    if not isinstance(pretrained, bool):
+        load_backbone_weights(backbone.net if isinstance(backbone, TorchreidMaps) else backbone, pretrained)
+    return backbone
+
+
+class ResNetMaps(nn.Sequential):
+    """torchvision's ResNet up to ``layer4``, under torchvision's parameter names."""
+
+    def __init__(self, net: torchvision.models.ResNet) -> None:
+        super().__init__(OrderedDict((k, m) for k, m in net.named_children() if k not in ("avgpool", "fc")))
+        self.channels: int = net.fc.in_features
+
+
+class TorchreidMaps(nn.Module):
+    """The ``featuremaps`` of a torchreid model; children which that does not use are removed from the model."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        used: set[str] = set()
+        hooks = [
+            child.register_forward_hook(lambda *_, name=name: used.add(name))  # type: ignore[misc]
+            for name, child in net.named_children()
+        ]
+        training = net.training
+        with torch.no_grad():
+            self.channels: int = net.eval().featuremaps(torch.zeros(1, 3, 64, 32)).shape[1]  # type: ignore[operator]
+        net.train(training)
+        for hook in hooks:
+            hook.remove()
+        for name in [name for name, _ in net.named_children() if name not in used]:
+            delattr(net, name)  # an unused parameter is an error to DistributedDataParallel
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net.featuremaps(images)  # type: ignore[operator]
+
+
+def _unstride_last_stage(backbone: nn.Module) -> None:
+    stage = getattr(getattr(backbone, "net", backbone), "layer4", None)
+    for module in stage.modules() if isinstance(stage, nn.Module) else ():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            module.stride = (1, 1)
+
+
+def _resnet(name: str, *, download: bool, zero_init_residual: bool | None) -> nn.Module:
+    if zero_init_residual is None:
+        zero_init_residual = not download
+    try:
+        net = torchvision.models.get_model(
+            name, weights="IMAGENET1K_V1" if download else None, zero_init_residual=zero_init_residual, progress=False
+        )
+    except (OSError, RuntimeError) as error:  # no network; a broken file
+        raise _no_weights(name, f"the download of torchvision's ImageNet weights failed: {error}") from error
+    return ResNetMaps(net)
+
+
+def _torchreid(name: str, *, download: bool, zero_init_residual: bool | None) -> nn.Module:
+    if zero_init_residual:
+        raise UserError(
+            f"zero_init_residual means nothing to the backbone {name!r}; "
+            f"leave it out, or take one of {', '.join(RESNETS)}"
+        )
+    return TorchreidMaps(build_torchreid(name, num_classes=1, loss="softmax", download=download))
+
+
+def build_torchreid(name: str, *, num_classes: int, loss: str, download: bool) -> nn.Module:
+    """Build a network of torchreid.
+
+    Raises:
+        UserError: ``download``, and its weights cannot be had; torchreid itself may go on with random ones.
+    """
+    build = torchreid_compat.model_factory()[name]
+    output = io.StringIO()  # torchreid prints what it loads
+    try:
+        with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(output):
+            warnings.simplefilter("always")
+            net = build(num_classes=num_classes, loss=loss, pretrained=download, use_gpu=False)
+    except Exception as error:  # gdown's errors have no common class
+        if not download:
+            raise
+        raise _no_weights(name, f"the download of torchreid's ImageNet weights failed: {error}") from error
+    if download and name in WITHOUT_WEIGHTS:
+        raise _no_weights(name, "torchreid has no ImageNet weights of it")
+    if hasattr(net, "transform_theta"):  # HACNN's, which makes a tensor on the CPU for images on a GPU
+        net.transform_theta = MethodType(_transform_theta, net)
+    for warning in caught:
+        # torchreid only warns where it has no weights, and would go on with random ones.
+        if download and "pretrained weights" in str(warning.message):
+            raise _no_weights(name, str(warning.message))
+    return net
+
+
+def _transform_theta(net: Any, shift: Tensor, region: int) -> Tensor:
+    """Return the affine map (B, 2, 3) of a region from its shift (B, 2), where the shift is."""
+    scale = net.scale_factors[region] = net.scale_factors[region].to(shift.device)
+    return torch.cat([scale.expand(len(shift), 2, 2), shift.unsqueeze(2)], dim=2)
+
+
+def _no_weights(name: str, reason: str) -> UserError:
+    line = " ".join(reason.split())
+    return UserError(f"{name}: {line}; pass pretrained=False, or the path of a checkpoint of {name}")
+
+
+for _name in RESNETS:
+    BACKBONES.add(_name, partial(_resnet, _name))
+for _name in TORCHREID:
+    BACKBONES.add(_name, partial(_torchreid, _name))

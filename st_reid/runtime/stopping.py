@@ -1,0 +1,67 @@
+"""Ending a run when somebody asks for it, at a place from which it can go on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+from st_reid.errors import Interrupted
+
+
+class StopRequest:
+    """Holds Ctrl-C and SIGTERM back where it would hurt: :attr:`signum` says which came, ``None`` for none.
+
+    Elsewhere they raise :class:`Interrupted` at once, and so does a second Ctrl-C some seconds after the first. What
+    follows sooner is the same request: from the terminal and from `torchrun`, to the process and to its group.
+
+    As a context it takes the two signals over, and gives them back at its end. In a thread it does nothing.
+
+    Args:
+        hint: what to do about it, for the message.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SAME = 3  # seconds
+
+    def __init__(self, hint: str) -> None:
+        self.hint = hint
+        self.signum: int | None = None
+        self._holding = False
+        self._came = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {signum: signal.signal(signum, self._receive) for signum in self.SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    @contextmanager
+    def held(self, holding: bool = True) -> Iterator[None]:
+        """Hold the signals back in the body, or, within such a body, do not."""
+        before, self._holding = self._holding, holding
+        try:
+            yield
+        finally:
+            self._holding = before
+
+    def agreed(self) -> Interrupted:
+        """Return what to raise where all processes have agreed to stop; which signal it was, one of them knows."""
+        return Interrupted(self.signum or signal.SIGTERM, self.hint, agreed=True)
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        impatient = signum == signal.SIGINT and time.monotonic() - self._came > self.SAME
+        if not self._holding or (self.signum is not None and impatient):
+            raise Interrupted(signum, self.hint)
+        if self.signum is None:
+            self.signum, self._came = signum, time.monotonic()

@@ -1,0 +1,149 @@
+"""A run's folder and its checkpoints: written whole, the last few kept, and what a run can be resumed from."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from st_reid.config import TrainConfig
+from st_reid.errors import UserError
+from st_reid.files import PARTIAL, check_output, remove_partial
+from st_reid.models.checkpoints import load_checkpoint, save_checkpoint, save_weights
+
+logger = logging.getLogger(__name__)
+
+LAST = "last.pth"
+BEST = "best.pth"
+NUMBERED = "epoch*-batch*.pth"
+RESUME_ONLY = ("optimizer", "scheduler", "scaler", "learned", "averaged_steps", "totals")
+"""What only the resumption of a run needs of its checkpoints: two thirds of the file."""
+
+MAY_CHANGE = ("epochs", "output", "resume", "root", "device", "patience", "data.workers", "data.on_bad_image",
+              "eval.sheet_queries", "optim.on_bad_loss")  # fmt: skip
+MAY_CHANGE_WITHIN = ("eval.joint.", "eval.rerank.", "compute.", "checkpoint.")
+"""Settings that may differ between a run and its resumption; any other would make it another run."""
+
+
+class Checkpoints:
+    """Writes checkpoints into ``folder``: each under its place in the run, the newest as ``last.pth`` too.
+
+    Args:
+        folder: is made when the first is written.
+        keep: how many of the last ones stay.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, checkpoint: Mapping[str, Any], epoch: int, batch: int) -> None:
+        """Write where the run is: ``batch`` batches behind the end of ``epoch``.
+
+        Raises:
+            UserError: it cannot be written; those before it are whole.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_partial(self.folder)
+        path = self.folder / f"epoch{epoch:04d}-batch{batch:05d}.pth"
+        save_checkpoint(checkpoint, path)
+        self._rename_last(path)
+        for old in self._newest_first()[self.keep :]:
+            old.unlink()
+
+    def save_best(self, checkpoint: Mapping[str, Any]) -> None:
+        """Write what training chose, without what only going on needs: ``best.pth``, and its weights to pass on."""
+        chosen = {key: value for key, value in checkpoint.items() if key not in RESUME_ONLY}
+        save_checkpoint(chosen, self.folder / BEST)
+        save_weights(chosen, self.folder / BEST.replace(".pth", ".safetensors"))
+
+    def _rename_last(self, path: Path) -> None:
+        link = self.folder / f".{LAST}{PARTIAL}{os.getpid()}"
+        try:
+            os.link(path, link)  # a second name for the same bytes
+        except OSError:  # a file system without such
+            shutil.copyfile(path, link)
+        os.replace(link, self.folder / LAST)
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob(NUMBERED), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def run_folder(config: TrainConfig) -> Path:
+    """Return the folder that a run is to have.
+
+    Raises:
+        UserError: there is a run in it already, or it cannot be made.
+    """
+    folder = Path(config.output or f"runs/{config.arch}-{config.sources}-seed{config.seed}")
+    if config.resume is None and folder.exists() and any(folder.iterdir()):
+        raise UserError(
+            f"{folder} holds a run already; pass another --output, or --resume {folder} to go on with that run"
+        )
+    check_output(folder)
+    return folder
+
+
+def read_resumed(config: TrainConfig) -> dict[str, Any] | None:
+    """Return the checkpoint that a run goes on from, ``None`` if it begins.
+
+    Raises:
+        UserError: it cannot be read, and which one before it can; it is of no run, or of one with other settings.
+    """
+    if config.resume is None:
+        return None
+    path = Path(config.resume)
+    if path.is_dir():
+        path = path / "checkpoints" / LAST
+        if not path.exists():
+            logger.info("%s was stopped before its first checkpoint: from the start", config.resume)
+            return None
+    try:
+        checkpoint = load_checkpoint(path)
+    except UserError as error:
+        raise UserError(f"{error}{_one_before(path)}") from None
+    if not {"config", "optimizer", "scheduler", "baselines"} <= checkpoint.keys():
+        raise UserError(f"{path} is no checkpoint of a training run; pass the run's folder, or its last.pth")
+    _check_same_run(checkpoint["config"], config)
+    return checkpoint
+
+
+def _one_before(path: Path) -> str:
+    """Return which other checkpoint can be resumed from, for the message about a damaged one."""
+    for other in Checkpoints(path.parent, 0)._newest_first():
+        if other.exists() and path.exists() and other.samefile(path):
+            continue
+        try:
+            load_checkpoint(other)
+        except UserError:
+            continue
+        return f"; the one before it is whole: --resume {other}"
+    return ""
+
+
+def _check_same_run(before: Mapping[str, Any], config: TrainConfig) -> None:
+    # What a run of an earlier version could not set was as it is by default.
+    was, now = (
+        dict(_flatten(asdict(TrainConfig(sources=before.get("sources", ""))))) | dict(_flatten(before)),
+        dict(_flatten(asdict(config))),
+    )
+    for name, value in now.items():
+        if name not in MAY_CHANGE and not name.startswith(MAY_CHANGE_WITHIN) and was.get(name) != value:
+            within = ", ".join(group.rstrip(".") for group in MAY_CHANGE_WITHIN)
+            raise UserError(
+                f"{name} is {value!r}, and was {was.get(name)!r} in the run that is resumed; "
+                f"only {', '.join(MAY_CHANGE)}, and what is in {within} may change"
+            )
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield settings by their dotted names; options, which are anybody's, as wholes."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and name != "options":
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,165 @@
+"""Thresholds and rates against their definitions, pair by pair."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_curve
+from small_data import make_features
+
+from st_reid import calibrate, group
+from st_reid.errors import UserError
+from st_reid.features.calibration import Calibration, bootstrap_threshold, label_pairs, open_set
+
+
+def by_hand(features, across=False):
+    unit = features.features / np.linalg.norm(features.features, axis=1, keepdims=True)
+    same, different = [], []
+    for i in range(len(unit)):
+        for j in range(i):
+            if not across or features.camera[i] != features.camera[j]:
+                (same if features.person[i] == features.person[j] else different).append(unit[i] @ unit[j])
+    return sorted(same), sorted(different)
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_pairs(across):
+    features = make_features()
+    pairs = label_pairs(features, across=across)
+    same, different = by_hand(features, across)
+    np.testing.assert_allclose(pairs.same, same, atol=1e-6)
+    np.testing.assert_allclose(pairs.different, different, atol=1e-6)
+
+
+def test_rates_are_those_of_scikit_learn():
+    pairs = label_pairs(make_features(noise=1.2))
+    scores = np.concatenate([pairs.same, pairs.different])
+    labels = np.repeat([1, 0], [len(pairs.same), len(pairs.different)])
+    far, tar, thresholds = roc_curve(labels, scores, drop_intermediate=False)
+    for f, t, threshold in zip(far[1:], tar[1:], thresholds[1:], strict=True):
+        assert pairs.false_accepts(threshold) == pytest.approx(f)
+        assert pairs.true_accepts(threshold) == pytest.approx(t)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.1, 0.01])
+def test_a_threshold_has_its_rate_and_a_lower_one_has_not(rate):
+    pairs = label_pairs(make_features(noise=1.2))
+    threshold = pairs.threshold(rate)
+    assert pairs.false_accepts(threshold) <= rate
+    assert pairs.false_accepts(np.nextafter(threshold, -np.inf)) > rate
+    assert pairs.threshold(1e-4) is None
+
+
+def test_open_set_by_hand():
+    features = make_features(persons=5, each=2, noise=1.0)
+    unit = features.features / np.linalg.norm(features.features, axis=1, keepdims=True)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    threshold = 0.4
+    found = wrong = missed = alarms = 0
+    for i, row in enumerate(similarity):
+        match = features.person == features.person[i]
+        best = row.argmax()
+        if row[best] < threshold:
+            missed += 1
+        elif match[best]:
+            found += 1
+        else:
+            wrong += 1
+        alarms += row[~match].max() >= threshold
+    rates = open_set(features, threshold)
+    assert (rates.found, rates.wrong, rates.missed) == (found / 10, wrong / 10, missed / 10)
+    assert rates.false_alarms == alarms / 10
+    assert rates.found + rates.wrong + rates.missed == pytest.approx(1)
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_the_bootstrap_is_that_of_pairs_drawn_again(across):
+    features, rate, samples = make_features(noise=1.2, cameras=3), 0.1, 20
+    rng = np.random.default_rng(5)
+    expected = []
+    for _ in range(samples):
+        drawn = rng.choice(8, 8)
+        index = np.concatenate([np.flatnonzero(features.person == f"p{p}") for p in drawn])
+        _, different = by_hand(features.take(index), across)
+        expected.append(different[-int(rate * len(different)) - 1])
+    pairs = label_pairs(features, across)
+    found = bootstrap_threshold(features, pairs, rate, across=across, samples=samples, seed=5)
+    np.testing.assert_allclose(found, np.percentile(expected, [2.5, 97.5]), atol=1e-6)
+
+
+def test_tracklets_without_a_label_are_nobody_s_false_alarm():
+    features = make_features(each=4, noise=0.05)
+    some = replace(features, person=np.where(np.arange(len(features)) % 4 < 2, features.person, ""))
+    rates = open_set(some, 0.7)
+    assert (rates.found, rates.wrong, rates.false_alarms, rates.queries) == (1, 0, 0, 16)
+
+
+def test_the_interval_holds_the_threshold():
+    features = make_features(noise=0.8, persons=12)
+    low, high = bootstrap_threshold(features, label_pairs(features), 0.05, samples=100)
+    assert low <= label_pairs(features).threshold(0.05) <= high
+    assert low < high
+
+
+def test_commands(tmp_path, caplog):
+    features = make_features(noise=0.9)
+    features.save(tmp_path / "f.npz")
+    with caplog.at_level("INFO"):
+        argv = ["--features", str(tmp_path / "f.npz"), "--output", str(tmp_path / "cal"), "--far", "0.05"]
+        calibrate.main([*argv, "--samples", "20"])
+    content = json.loads((tmp_path / "cal" / "report.json").read_text())
+    calibration = Calibration.load(tmp_path / "cal" / "calibration.json", features)
+    assert content["same"] == calibration.same >= calibration.unsure
+    assert content["true_accept_rate"] == label_pairs(features).true_accepts(calibration.same)
+    assert content["tar_at_far"]["0.0001"] is None
+    assert (tmp_path / "cal" / "calibration.png").stat().st_size > 10_000
+    assert "TAR at FAR 0.01" in caplog.text
+    argv = ["--features", str(tmp_path / "f.npz"), "--output", str(tmp_path / "g.csv")]
+    group.main([*argv, "--calibration", str(tmp_path / "cal" / "calibration.json")])
+    rows = (tmp_path / "g.csv").read_text().splitlines()
+    assert rows[0] == "tracklet,group,camera,time,frames,person"
+    assert len(rows) == 33
+
+
+def test_decisions():
+    calibration = Calibration(0.8, 0.5, 0.01)
+    assert [calibration.decide(s) for s in (0.9, 0.8, 0.6, 0.5, 0.1)] == [
+        "same", "same", "unsure", "unsure", "nobody here",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="expected the first below"):
+        Calibration(0.5, 0.8, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--far": 0}, "far is 0"),
+        ({"--far": 0.0001}, "far is 0.0001, and there are 448 pairs of two persons"),
+        ({"--features": "missing.npz"}, "no file of features missing.npz"),
+        ({"--features": "f.txt"}, "features are written to .npz or .parquet"),
+    ],
+)
+def test_mistakes(changes, message, tmp_path, command_error, monkeypatch):
+    make_features().save(tmp_path / "f.npz")
+    settings = {"--features": tmp_path / "f.npz", "--output": tmp_path / "cal"} | changes
+    error = command_error(calibrate.main, [a for pair in settings.items() for a in pair], monkeypatch)
+    assert message in error
+    assert not (tmp_path / "cal").exists()
+
+
+def test_a_calibration_of_another_model_is_refused(tmp_path):
+    Calibration(0.5, 0.4, 0.01, {"fingerprint": "other"}).save(tmp_path / "c.json")
+    with pytest.raises(UserError, match="is of the model other, the features are of abc"):
+        Calibration.load(tmp_path / "c.json", make_features())
+    (tmp_path / "c.json").write_text("{}")
+    with pytest.raises(UserError, match="is no calibration"):
+        Calibration.load(tmp_path / "c.json", make_features())
+
+
+def test_persons_unknown():
+    features = make_features()
+    features.person[:] = ""
+    with pytest.raises(UserError, match="0 pairs of one person"):
+        label_pairs(features)
