@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-slow lint format clean
+.PHONY: train test test-slow test-wheel coverage lint format docs clean
 
 train: .venv/installed
 	$(BIN)/python -m st_reid.train --arch psta $(ARGS)
@@ -13,19 +13,32 @@ test: .venv/installed
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+test-wheel: .venv/installed
+	$(BIN)/python -m pytest -n 0 -m wheel $(ARGS)
+
+coverage: .venv/installed
+	$(BIN)/python -m pytest $(ARGS) --cov
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy st_reid
+	$(BIN)/lint-imports --no-logo
 
 format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-.venv/installed: setup.cfg pyproject.toml
+# The website, into site/. --strict makes an error of every warning, such as a link that leads nowhere.
+docs: .venv/installed
+	test -x $(BIN)/mkdocs || $(BIN)/pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
+# The version, which st_reid/__init__.py has, is part of what is installed.
+.venv/installed: setup.cfg setup.py pyproject.toml st_reid/__init__.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[test,dev]'
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build dist site htmlcov .coverage* *.egg-info
