@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,7 +20,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from st_reid.config import expected
-from st_reid.errors import Interrupted, UserError, unknown_name
+from st_reid.errors import Interrupted, UserError, first_line, unknown_name
 
 C = TypeVar("C")
 
@@ -32,7 +34,7 @@ def run(command: Callable[[list[str]], None], name: str) -> NoReturn:
     logging.basicConfig(level=logging.WARNING if rank else logging.INFO, format="%(message)s", stream=sys.stdout)
     name += f" (process {rank})" if rank else ""
     try:
-        command(sys.argv[1:])
+        command(_import_modules(sys.argv[1:]))
     except (KeyboardInterrupt, Interrupted) as stop:
         text, status = one_line(stop) or "interrupted", getattr(stop, "status", 130)
     except (UserError, OSError, RuntimeError) as error:
@@ -43,6 +45,30 @@ def run(command: Callable[[list[str]], None], name: str) -> NoReturn:
     sys.exit(status)
 
 
+def _import_modules(argv: list[str]) -> list[str]:
+    """Import what ``--import`` names, files or modules, and return the other arguments.
+
+    Raises:
+        UserError: there is none, or it ends in an error.
+    """
+    rest: list[str] = []
+    arguments = iter(argv)
+    for argument in arguments:
+        option, _, name = argument.partition("=")
+        if option != "--import":
+            rest.append(argument)
+            continue
+        name = name or next(arguments, "")
+        try:
+            if name.endswith(".py"):
+                runpy.run_path(name, run_name=Path(name).stem)
+            else:
+                importlib.import_module(name)
+        except Exception as error:  # it is anybody's code
+            raise UserError(f"--import {name}: {type(error).__name__}: {first_line(error)}") from error
+    return rest
+
+
 def _explain_end(error: Exception) -> str:
     """Return what to say of a mistake, or where a process died that this one needs; raise any other error again."""
     text = one_line(error)
@@ -50,7 +76,7 @@ def _explain_end(error: Exception) -> str:
         return text
     if isinstance(error, OSError):
         return f"{error.filename or 'input or output'}: {error.strerror or error}"
-    goes_on = "a run goes on with --resume"
+    goes_on = "resume with --resume"
     if "DataLoader worker" in text:
         return f"a process that reads images died ({text}); if memory ran out, lower data.workers; {goes_on}"
     if "RANK" in os.environ and re.search("(?i)connection (closed|reset)|broken pipe|remote process", text):
@@ -93,7 +119,7 @@ def parse(config_class: type[C], argv: list[str], name: str) -> C:
             if odd and NoneType not in get_args(kind):
                 raise TypeError(f'Parser key "{setting}": Got value: {value}')  # jsonargparse lets it pass
         made = vars(parser.instantiate(values))
-        return _plain(config_class(**{name: value for name, value in made.items() if name != "config"}))
+        return _plain(config_class(**{name: value for name, value in made.items() if name not in OWN}))
 
     asked = [argument for argument in argv if re.match("-h$|--help$|--print_config", argument)]
     try:
@@ -106,6 +132,7 @@ def parse(config_class: type[C], argv: list[str], name: str) -> C:
         raise _explain(error, settings) from None
 
 
+OWN = ("config", "import")  # of every command line, and no settings
 _ERRORS = (ArgumentError, TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -113,6 +140,7 @@ _ERRORS = (ArgumentError, TypeError, ValueError, OverflowError, RecursionError)
 def _parser(config_class: type, name: str) -> ArgumentParser:
     parser = ArgumentParser(prog=name, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="a YAML file of these settings; the command line wins")
+    parser.add_argument("--import", help="a Python file or a module that registers models or datasets")
     parser.add_class_arguments(config_class, None)
     return parser
 

@@ -85,7 +85,7 @@ def expected(kind: Any) -> str:
 
 
 def _remembers_given(config_class: C) -> C:
-    """Let a dataclass know, as ``given``, which of its fields its caller has set, whatever to."""
+    """Make a dataclass record in ``given`` which of its fields the caller has set."""
     initialize = config_class.__init__  # type: ignore[misc]
 
     @wraps(initialize)
@@ -118,6 +118,26 @@ class WeightsConfig:
     height: Pixels | None = None
     width: Pixels | None = None
     seq_len: PositiveInt | None = None
+
+
+@dataclass(kw_only=True)
+class BoxesConfig:
+    """How a tracker's file of boxes is read.
+
+    Attributes:
+        format: mot, mot-corners (right and bottom instead of sizes), kitti, ultralytics (a folder of save_txt),
+            supervision-csv, supervision-json or cvat; auto recognises it by what is in the file.
+        classes: the classes to keep, as they stand in the file; null for persons, where the file has classes.
+        first_frame: number of the video's first frame in the file; null for that of the format.
+        min_confidence: drop boxes of a lower confidence, keep those without one; null drops those of confidence 0.
+        strict: stop at a box that would be dropped: of no size, outside of its frame, beyond the video's end.
+    """
+
+    format: str = "auto"
+    classes: list[str] | None = None
+    first_frame: NonNegativeInt | None = None
+    min_confidence: Share | None = None
+    strict: bool = False
 
 
 @dataclass(kw_only=True)
@@ -258,7 +278,7 @@ class ComputeConfig:
 
 @dataclass
 class CheckpointConfig:
-    """When a run can be resumed from where.
+    """When checkpoints are written.
 
     Attributes:
         every_steps: optimisation steps between checkpoints within an epoch; null for one at the end of each epoch.
@@ -304,15 +324,29 @@ class RerankConfig:
 
     Attributes:
         use: whether to report every ranking re-ranked too.
-        k1: neighbours that may be reciprocal.
-        k2: neighbours whose sets are averaged.
+        k1: neighbours that may be reciprocal; null for half as many again as a person has tracklets in the gallery, up
+            to the published 20.
+        k2: neighbours whose sets are averaged; null for 0.3 k1.
         lambda_value: weight of the first distance.
     """
 
     use: bool = False
-    k1: PositiveInt = 20
-    k2: PositiveInt = 6
+    k1: PositiveInt | None = None
+    k2: PositiveInt | None = None
     lambda_value: Share = 0.3
+
+
+@dataclass
+class ExpandConfig:
+    """Features drawn towards their nearest neighbours before they are ranked.
+
+    Attributes:
+        queries: nearest gallery tracklets that a query is averaged with; 0 for none.
+        gallery: nearest gallery tracklets that a gallery tracklet is averaged with; 0 for none.
+    """
+
+    queries: NonNegativeInt = 0
+    gallery: NonNegativeInt = 0
 
 
 @_remembers_given
@@ -325,19 +359,23 @@ class EvalConfig:
         batch: clips in a batch.
         junk: gallery items left out for a query, same_camera (of its person and camera) or same_tracklet (itself);
             auto takes same_camera where the gallery has two cameras or more.
+        unknown: what a gallery tracklet of an unknown person is, junk that is left out, or wrong, as distractors are.
         ap: step for average precision as torchreid's, trapezoid for ST-ReID's protocol.
         sheet_queries: queries on the contact sheet.
         joint: how appearance is joined with where and when.
         rerank: whether and how rankings are re-ranked.
+        expand: whether features are averaged with their neighbours'.
     """
 
     sampler: str = "all"
     batch: PositiveInt = 16
     junk: Literal["auto", "same_camera", "same_tracklet"] = "auto"
+    unknown: Literal["junk", "wrong"] = "junk"
     ap: Literal["step", "trapezoid"] = "step"
     sheet_queries: PositiveInt = 10
     joint: JointConfig = field(default_factory=JointConfig)
     rerank: RerankConfig = field(default_factory=RerankConfig)
+    expand: ExpandConfig = field(default_factory=ExpandConfig)
 
 
 @_remembers_given
@@ -354,7 +392,7 @@ class TrainConfig(DeviceConfig):
         target_root: the folder of that dataset; null for root.
         root: the folder that holds the dataset's folder, or that folder itself; walkers needs none.
         output: the run's folder; null for runs/ARCH-SOURCES-seedSEED.
-        resume: go on with the run in this folder, or from this checkpoint of one; its configuration holds.
+        resume: folder or checkpoint of the run to resume; its settings are used.
         epochs: passes over the training identities.
         seed: of every random number.
         height: input height in pixels.

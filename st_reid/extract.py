@@ -5,13 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from st_reid import cli
-from st_reid.config import ComputeConfig, DeviceConfig, Finite, PositiveInt, ReadConfig, Seed, WeightsConfig
+from st_reid.config import (
+    BoxesConfig,
+    ComputeConfig,
+    DeviceConfig,
+    Finite,
+    Positive,
+    PositiveInt,
+    ReadConfig,
+    Seed,
+    WeightsConfig,
+)
 
 NAME = "python -m st_reid.extract"
 
 
 @dataclass(kw_only=True)
-class ExtractConfig(WeightsConfig, DeviceConfig):
+class ExtractConfig(WeightsConfig, DeviceConfig, BoxesConfig):
     """Extract a feature for each tracklet. The same command resumes where it was interrupted.
 
     Attributes:
@@ -19,10 +29,11 @@ class ExtractConfig(WeightsConfig, DeviceConfig):
         sources: the dataset's name; folders for a folder of images a tracklet, with nothing else known.
         root: the folder that holds the dataset's folder, or that folder itself.
         split: whose tracklets, train, query, gallery, or several joined by +.
-        video: video files, instead of a dataset.
-        tracks: the boxes of each video in MOT format, as many.
+        video: video files, folders of their frames, or patterns, instead of a dataset.
+        tracks: the boxes of each video, as many: files of MOT's format or another, see --format.
         camera: the camera of each video, as many; null for 1, 2, ...
         start_time: when each video begins, in frames of the common clock, as many; null for 0.
+        fps: frames per second of the common clock; null for each video's own rate.
         per_frame: a feature for each frame instead of each tracklet.
         thumbnails: keep a picture of each tracklet, for the contact sheets of search.
         sampler: which clips of a tracklet are averaged; all for every frame.
@@ -40,6 +51,7 @@ class ExtractConfig(WeightsConfig, DeviceConfig):
     tracks: list[str] = field(default_factory=list)
     camera: list[str] | None = None
     start_time: list[Finite] | None = None
+    fps: Positive | None = None
     per_frame: bool = False
     thumbnails: bool = True
     sampler: str = "all"

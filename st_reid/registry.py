@@ -18,6 +18,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._builders: dict[str, T] = {}
+        self._watchers: list[Callable[[str], None]] = []
 
     def add(self, name: str, builder: T) -> None:
         """Register ``builder`` under ``name``.
@@ -28,6 +29,16 @@ class Registry(Generic[T]):
         if name in self._builders:
             raise ValueError(f"{self.kind} {name!r} is registered already")
         self._builders[name] = builder
+        for watcher in self._watchers:
+            watcher(name)
+
+    def watch(self, watcher: Callable[[str], None]) -> None:
+        """Call ``watcher`` with every name that there is, and with every one that comes. Asking twice is harmless."""
+        if watcher in self._watchers:
+            return
+        for name in self.names():
+            watcher(name)
+        self._watchers.append(watcher)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Return a decorator that registers a builder under ``name``."""

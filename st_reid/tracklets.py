@@ -5,28 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from st_reid import cli
-from st_reid.config import Finite, Positive
+from st_reid.config import BoxesConfig, Finite, Positive
 
 NAME = "python -m st_reid.tracklets"
 
 
-@dataclass
-class TrackletsConfig:
+@dataclass(kw_only=True)
+class TrackletsConfig(BoxesConfig):
     """Cut the boxes of a tracker out of a video and write them as a tracklet dataset (a manifest.csv and images).
 
     Attributes:
-        video: the video file.
-        tracks: its boxes in MOT format, a line each: frame (from 1), track, left, top, width, height, confidence;
-            lines of confidence 0 are ignored, as in MOT's ground truth.
+        video: the video file, a folder of its frames, or a pattern such as 'img1/*.jpg'.
+        tracks: its boxes, as a tracker writes them: a file of MOT's format or another, see --format.
         output: the folder of the dataset; it must not exist, or be a dataset with --append.
-        identities: a CSV with columns track_id and person_id. Without it persons are unknown, and the dataset serves
-            to extract features but not to train or to evaluate.
+        identities: a CSV with columns track_id and person_id; tracks that it does not name are unknown, and a person
+            called distractor is none of the others. Without it all are unknown, and the dataset serves to extract
+            features but not to train or to evaluate.
         camera: the camera's label.
         start_time: time of the first frame on the clock that all cameras share, in frames.
         fps: frames per second of the shared clock; by default the video's own rate.
         split: train, query, gallery, or several joined by +.
         append: add the video to the dataset in --output.
-        strict: stop at a box that lies wholly outside of its frame, or beyond the video's end, instead of dropping it.
     """
 
     video: str
@@ -38,7 +37,6 @@ class TrackletsConfig:
     fps: Positive | None = None
     split: str = "query+gallery"
     append: bool = False
-    strict: bool = False
 
 
 def main(argv: list[str]) -> None:

@@ -32,6 +32,7 @@ class ClipIndices(NamedTuple):
 
 Sampler = Callable[[int, int, "np.random.Generator | None"], ClipIndices]
 SAMPLERS: Registry[Sampler] = Registry("sampler")
+"""All clip samplers, by name."""
 RANDOM_SAMPLERS: set[str] = set()
 """Names of the samplers that draw from ``rng``; the others give the same clips every time."""
 

@@ -8,10 +8,15 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import cv2
+
+from st_reid.config import BoxesConfig
+from st_reid.data.boxes import Box, join_some, read_boxes, read_text
 from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_rows, write_rows
 from st_reid.data.tracklet import SPLITS
-from st_reid.data.video import Box, Video, crop_box, frames_of, join_some, read_boxes, read_text, warn_of_jumps
+from st_reid.data.video import Video, clock_rate, crop_box, frames_of, probe, warn_of_jumps
 from st_reid.errors import UserError
 from st_reid.files import PARTIAL, check_output
 
@@ -31,24 +36,27 @@ def cut(
     split: str = "query+gallery",
     append: bool = False,
     strict: bool = False,
+    **options: Any,
 ) -> Path:
     """Cut a dataset out of a video and return its folder. Nothing is left behind where it fails.
 
-    The arguments are the options of ``python -m st_reid.tracklets``.
+    The arguments are the options of ``python -m st_reid.tracklets``; ``options`` are ``format``, ``classes``,
+    ``first_frame`` and ``min_confidence``, see :class:`~st_reid.config.BoxesConfig`.
 
     Raises:
-        UserError: a file that is missing or cannot be read, a folder in the way, a track without identity, no box in
+        UserError: a file that is missing or cannot be read, a folder that exists, a track without identity, no box in
             the picture.
     """
     folder = Path(output)
     taken = Video(Path(video), Path(tracks), camera, start_time)
-    for file in (video, tracks, identities):
-        if file is not None and not Path(file).is_file():
-            raise UserError(f"no file {file}")
+    if identities is not None and not Path(identities).is_file():
+        raise UserError(f"no file {identities}")
     _check_labels(camera, split)
     _check_folder(folder, taken.source, append)
-    boxes = read_boxes(taken.tracks)
+    info = probe(taken.path)
+    boxes = read_boxes(taken.tracks, BoxesConfig(strict=strict, **options), info).by_frame
     warn_of_jumps(taken.tracks, boxes)
+    rate = clock_rate(taken.path, info, fps)
     persons = {} if identities is None else _persons_of_tracks(Path(identities), boxes)
 
     before = list(read_rows(folder)) if append else []
@@ -57,7 +65,7 @@ def cut(
     try:
         rows = [
             FrameRow(split, taken.tracklet(track), path, persons.get(track, ""), camera, time)
-            for track, path, time in _write_crops(taken, boxes, partial, fps, strict)
+            for track, path, time in _write_crops(taken, boxes, partial, rate, strict)
         ]
         write_rows(partial, [*before, *rows])
         if append:
@@ -102,61 +110,63 @@ def _check_folder(output: Path, source: str, append: bool) -> None:
 
 def _persons_of_tracks(file: Path, boxes: dict[int, list[Box]]) -> dict[int, str]:
     persons = read_identities(file)
-    unnamed = sorted({box.track for frame in boxes.values() for box in frame} - set(persons))
+    tracks = {box.track for frame in boxes.values() for box in frame}
+    unnamed = sorted(track for track in tracks if not persons.get(track))
     if unnamed:
-        raise UserError(f"{file}: no person for track {join_some(unnamed)}; add a row for each")
+        logger.info(f"{file}: the persons of {len(unnamed)} tracks are unknown: {join_some(unnamed)}")
+    if strangers := sorted(set(persons) - tracks):
+        logger.warning(f"{file}: {len(strangers)} tracks have no boxes: {join_some(strangers)}")
     return persons
 
 
 def read_identities(file: Path) -> dict[int, str]:
     """Read which person each track is, from the columns ``track_id`` and ``person_id`` of a CSV.
 
+    An empty person is unknown; ``distractor`` is none of the others.
+
     Raises:
-        UserError: a missing column, a track that is no number, or an empty person.
+        UserError: a missing column, a track that is no whole number, or two persons for one track.
     """
     reader = csv.DictReader(read_text(file).splitlines())
     if not {"track_id", "person_id"} <= set(reader.fieldnames or ()):
         raise UserError(f"{file}: columns are {reader.fieldnames}; expected track_id and person_id among them")
-    persons = {}
+    persons: dict[int, str] = {}
     for row in reader:
         try:
-            persons[int(row["track_id"])] = row["person_id"].strip()
-        except (ValueError, AttributeError):
+            number = float(row["track_id"])
+            track, person = int(number), (row["person_id"] or "").strip()
+            if track != number:
+                raise ValueError
+        except (ValueError, OverflowError, TypeError):
             raise UserError(f"{file}, line {reader.line_num}: track_id {row['track_id']!r} is no number") from None
-    empty = sorted(track for track, person in persons.items() if not person)
-    if empty:
-        raise UserError(f"{file}: person_id of track {join_some(empty)} is empty")
+        if persons.setdefault(track, person) != person:
+            raise UserError(
+                f"{file}, line {reader.line_num}: track {track} is {person!r}, and was {persons[track]!r}; keep one"
+            )
     return persons
 
 
 def _write_crops(
-    video: Video, boxes: dict[int, list[Box]], folder: Path, fps: float | None, strict: bool
+    video: Video, boxes: dict[int, list[Box]], folder: Path, rate: float, strict: bool
 ) -> list[tuple[int, str, float]]:
-    """Write the crop of every box; return track, path and time of each, in the order of the paths."""
-    import cv2
-
+    """Write the crop of every box; return track, path and time of each, in the order of the frames."""
     written: list[tuple[int, str, float]] = []
     dropped = Counter[str]()
-    rate = 1.0
     last = 0
-    for number, frame, video_fps in frames_of(video.path, max(boxes)):
-        last = number
-        if fps is not None:
-            if not video_fps > 0:
-                raise UserError(f"{video.path} does not say its frame rate; leave --fps out")
-            rate = fps / video_fps
-        for box in boxes.get(number, ()):
-            crop = crop_box(frame, box)
+    for frame in frames_of(video.path, max(boxes)):
+        last = frame.number
+        for box in boxes.get(frame.number, ()):
+            crop = crop_box(frame.picture, box)
             if crop is None:
                 dropped["outside of the picture"] += 1
                 if strict:
-                    raise UserError(f"{video.tracks}: the box of track {box.track} in frame {number} is outside")
+                    raise UserError(f"{video.tracks}: the box of track {box.track} in frame {last} is outside")
                 continue
-            path = f"{video.source}/{box.track:04d}/{number:06d}.jpg"
+            path = f"{video.source}/{box.track:04d}/{last:06d}.jpg"
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             if not cv2.imwrite(str(folder / path), crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
                 raise UserError(f"{folder / path} could not be written; is the disk full?")
-            written.append((box.track, path, video.start_time + (number - 1) * rate))
+            written.append((box.track, path, video.start_time + frame.time * rate))
     beyond = sum(len(frame) for number, frame in boxes.items() if number > last)
     if beyond:
         dropped[f"beyond the video's last frame, {last}"] += beyond
@@ -166,4 +176,4 @@ def _write_crops(
         logger.warning("dropped %d boxes %s", count, why)
     if not written:
         raise UserError(f"no box of {video.tracks} lies in a picture of {video.path}; do they belong together?")
-    return sorted(written, key=lambda row: row[1])
+    return sorted(written, key=lambda row: row[0])  # tracks as numbers, and frames in their order

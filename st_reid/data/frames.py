@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from st_reid.data.tracklet import Tracklet
 from st_reid.errors import UserError, unknown_name
@@ -18,6 +18,12 @@ from st_reid.errors import UserError, unknown_name
 logger = logging.getLogger(__name__)
 
 ON_BAD_IMAGE = ("stop", "skip")
+FORMATS = ("PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG")
+"""What Pillow may take a file for: some of its other formats start programs."""
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+"""How the names of images end, in any case."""
+BEHIND = (124, 116, 104)  # ImageNet's mean, which is next to nothing for a model
+DEPTHS = (1, 255, 1023, 4095, 16383, 65535)  # the greatest share, and values of 8, 10, 12, 14 and 16 bits
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -28,8 +34,9 @@ class UnreadableImage(UserError):  # noqa: N818 - it names the image, as UserErr
 def read_frame(path: Path) -> NDArray[np.uint8]:
     """Decode an image file to uint8 RGB (h, w, 3).
 
-    OpenCV decodes JPEGs, nearly twice as fast as Pillow on a person's box; Pillow everything else: PNG, BMP, ...
-    Damage inside a JPEG that has its end is not noticed.
+    OpenCV decodes JPEGs, nearly twice as fast as Pillow on a person's box; Pillow everything else. Pictures are turned
+    as their EXIF says; of an animation the first is taken; what is transparent shows ``BEHIND``; values of more than 8
+    bits are scaled down by the depth that holds them. Damage inside a JPEG that has its end is not noticed.
 
     Raises:
         UnreadableImage: the file is missing, cut short, or no image.
@@ -39,8 +46,10 @@ def read_frame(path: Path) -> NDArray[np.uint8]:
         if data.startswith(JPEG_START):
             pixels = _decode_jpeg(data)
         else:
-            with Image.open(io.BytesIO(data)) as image:
-                pixels = np.array(image.convert("RGB"))
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if getattr(image, "n_frames", 1) > 1:
+                    logger.info(f"{path} has {image.n_frames} pictures; the first is taken")
+                pixels = _as_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise _unreadable(path, "no such file") from None
     except Image.UnidentifiedImageError:
@@ -48,6 +57,19 @@ def read_frame(path: Path) -> NDArray[np.uint8]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, " ".join(str(error).split())) from error
     return pixels
+
+
+def _as_rgb(image: Image.Image) -> NDArray:
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits, or floats: Pillow would cut off what is above 255
+        values = np.nan_to_num(np.asarray(image, np.float64))
+        depths = DEPTHS if image.mode[0] == "F" else DEPTHS[1:]  # floats may be shares
+        depth = next((depth for depth in depths if values.max(initial=0) <= depth), values.max(initial=1))
+        gray = np.clip(values * (255 / depth), 0, 255).round().astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        behind = Image.new("RGBA", image.size, (*BEHIND, 255))
+        image = Image.alpha_composite(behind, image.convert("RGBA"))
+    return np.array(image.convert("RGB"))
 
 
 def _decode_jpeg(data: bytes) -> NDArray:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from tqdm import tqdm
 
 from st_reid.data.frames import UnreadableImage, read_frame
-from st_reid.data.tracklet import Tracklet
+from st_reid.data.tracklet import DISTRACTOR, UNKNOWN, Tracklet
 
 JUMP = 1.6  # times as high or wide as the frame before: a box that jumped, or a track that changed its person
+CONSTANT = 2.0  # deviation of an image's pixels, of 255, below which there is nothing to see
+SATURATED = 0.8  # share of an image's values that are 0 or 255
+WRONG = ("unreadable", "tiny", "constant", "saturated", "twice", "jumps")
+"""What is counted of images."""
 MAX_EXAMPLES = 5  # of what is wrong
 
 
@@ -43,6 +48,7 @@ class Description(TypedDict):
     frames_a_tracklet: Lengths
     persons: int
     persons_unknown: int
+    distractors: int
     persons_of_one_camera: Counted
     cameras: dict[str, int]
     without_time: int
@@ -56,6 +62,9 @@ class Images:
         unreadable: path and reason.
         broken: names of the tracklets that have such.
         tiny: path and size.
+        constant: path of images of nearly one value.
+        saturated: path of images that are mostly black or white, and how much of them.
+        twice: path of images that another tracklet has too, and that tracklet.
         jumps: tracklet and frame at which the box changed its size at once.
         sizes: (frames, 2) heights and widths of those that can be read.
     """
@@ -63,6 +72,9 @@ class Images:
     unreadable: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     tiny: list[str] = field(default_factory=list)
+    constant: list[str] = field(default_factory=list)
+    saturated: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
     jumps: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
 
@@ -77,7 +89,7 @@ def describe(tracklets: Sequence[Tracklet]) -> Description:
     lengths = [len(t) for t in tracklets]
     cameras = defaultdict(set)
     for t in tracklets:
-        if t.person:
+        if t.is_known:
             cameras[t.person].add(t.camera)
     alone = sorted(person for person, seen in cameras.items() if len(seen) == 1)
     return {
@@ -89,7 +101,8 @@ def describe(tracklets: Sequence[Tracklet]) -> Description:
             "most": max(lengths),
         },
         "persons": len(cameras),
-        "persons_unknown": sum(not t.person for t in tracklets),
+        "persons_unknown": sum(t.person == UNKNOWN for t in tracklets),
+        "distractors": sum(t.person == DISTRACTOR for t in tracklets),
         "persons_of_one_camera": count_some(alone),
         "cameras": dict(sorted(Counter(t.camera for t in tracklets).items())),
         "without_time": sum(t.time is None for t in tracklets),
@@ -99,32 +112,52 @@ def describe(tracklets: Sequence[Tracklet]) -> Description:
 def look_at(tracklets: Sequence[Tracklet], tiny: int) -> Images:
     """Decode every image of ``tracklets``, and say what is wrong with them."""
     images = Images()
+    first: dict[bytes, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(
-        pool.map(lambda t: [_size(path) for path in t.paths], tracklets),
+        pool.map(lambda t: [_look(path) for path in t.paths], tracklets),
         total=len(tracklets), desc="reading images", unit="tracklet", leave=False, disable=None,
     ) as progress:  # fmt: skip
-        for tracklet, sizes in zip(tracklets, progress, strict=True):
+        for tracklet, looks in zip(tracklets, progress, strict=True):
             before: tuple[int, int] | None = None
-            for number, (path, size) in enumerate(zip(tracklet.paths, sizes, strict=True), 1):
-                if isinstance(size, str):
-                    images.unreadable.append(size)
+            for number, (path, look) in enumerate(zip(tracklet.paths, looks, strict=True), 1):
+                if isinstance(look, str):
+                    images.unreadable.append(look)
                     images.broken.add(tracklet.name)
                     continue
+                size = look.size
                 images.sizes.append(size)
                 if min(size) < tiny:
                     images.tiny.append(f"{path} ({size[0]} x {size[1]})")
+                if look.deviation < CONSTANT:
+                    images.constant.append(str(path))
+                elif look.saturated > SATURATED:
+                    images.saturated.append(f"{path} ({look.saturated:.0%})")
+                elif first.setdefault(look.digest, tracklet.name) != tracklet.name:
+                    images.twice.append(f"{path}, as in {first[look.digest]}")
                 if before and max(max(a, b) / min(a, b) for a, b in zip(size, before, strict=True)) > JUMP:
                     images.jumps.append(f"{tracklet.name}, frame {number}: {_by(before)} to {_by(size)}")
                 before = size
     return images
 
 
-def _size(path: Path) -> tuple[int, int] | str:
+class _Look(NamedTuple):
+    """What there is to see of an image: its size, its pixels' deviation, the share at 0 or 255, what tells it."""
+
+    size: tuple[int, int]
+    deviation: float
+    saturated: float
+    digest: bytes
+
+
+def _look(path: Path) -> _Look | str:
     try:
-        height, width, _ = read_frame(path).shape
+        pixels = read_frame(path)
     except UnreadableImage as error:
         return str(error).removeprefix("cannot read image ").partition("; repair")[0]
-    return height, width
+    height, width, _ = pixels.shape
+    extreme = float(((pixels == 0) | (pixels == 255)).mean())
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
+    return _Look((height, width), float(pixels.std()), extreme, digest)
 
 
 def _by(size: tuple[int, int]) -> str:
@@ -134,7 +167,7 @@ def _by(size: tuple[int, int]) -> str:
 def count_images(images: Images) -> dict[str, Any]:
     """Return what is wrong with images, counted, and the median size of those that can be read."""
     heights = np.array(images.sizes).reshape(-1, 2)
-    counted: dict[str, Any] = {name: count_some(getattr(images, name)) for name in ("unreadable", "tiny", "jumps")}
+    counted: dict[str, Any] = {name: count_some(getattr(images, name)) for name in WRONG}
     if len(heights):
         counted["median_size"] = _by((int(np.median(heights[:, 0])), int(np.median(heights[:, 1]))))
     return counted

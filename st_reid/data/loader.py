@@ -117,8 +117,8 @@ class TrackletClips(Dataset[EvalItem]):
         tracklets: of any split.
         spec: what the clips are like; a random sampler draws the same ones in every evaluation with its seed.
         on_bad_image: as :class:`~st_reid.data.frames.FrameReader`.
-        numbers: of the tracklets, by which a random sampler draws; by default 0, 1, 2, ... Who has a part of them
-            passes their numbers in the whole.
+        numbers: of the tracklets, by which a random sampler draws; by default 0, 1, 2, ... For a part of them,
+            pass their numbers in the whole.
 
     Raises:
         UserError: an unknown sampler or ``on_bad_image``.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,13 @@ from numpy.typing import NDArray
 
 from st_reid.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 SPLITS = ("train", "query", "gallery")
+UNKNOWN = ""
+"""The person of a tracklet that may be anybody's."""
+DISTRACTOR = "distractor"
+"""The person of a tracklet that is certainly none of the persons'. Two of them may be of one person, or of two."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +28,10 @@ class Tracklet:
     Attributes:
         name: unique among the tracklets of a dataset.
         paths: image files in the order in which they were taken, at least one.
-        person: identity label; empty where it is not known.
+        person: identity label; ``UNKNOWN`` or ``DISTRACTOR`` where it is nobody's.
         camera: camera label.
         time: when the tracklet begins, in frames of the network's common clock; ``None`` where it is not known.
+        times: of every frame; empty where they are not known, or follow one another from ``time`` on.
     """
 
     name: str
@@ -31,6 +39,7 @@ class Tracklet:
     person: str
     camera: str
     time: float | None = None
+    times: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -38,6 +47,22 @@ class Tracklet:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is of a person: neither unknown nor a distractor."""
+        return self.person not in (UNKNOWN, DISTRACTOR)
+
+    def time_of(self, frame: int) -> float | None:
+        """Return when a frame, from 0, was taken; ``None`` where that is not known."""
+        if self.times:
+            return self.times[frame]
+        return None if self.time is None else self.time + frame
+
+    @property
+    def last(self) -> float | None:
+        """When the last frame was taken; ``None`` where that is not known."""
+        return max(self.times) if self.times else self.time_of(len(self) - 1)
 
 
 @dataclass(frozen=True)
@@ -70,10 +95,11 @@ class Labels:
 
     Attributes:
         tracklet: (N,) names, each once.
-        person: (N,) identity labels; empty where they are not known.
+        person: (N,) identity labels, ``UNKNOWN`` or ``DISTRACTOR``.
         camera: (N,) labels.
         time: (N,) when each begins, in frames of the common clock; NaN where that is not known.
         frames: (N,) number of frames.
+        last: (N,) when the last frame of each was taken; by default the frames follow one another.
     """
 
     tracklet: NDArray[np.str_]
@@ -81,6 +107,11 @@ class Labels:
     camera: NDArray[np.str_]
     time: NDArray[np.float64]
     frames: NDArray[np.int64]
+    last: NDArray[np.float64] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.last is None:
+            object.__setattr__(self, "last", np.asarray(self.time, np.float64) + np.asarray(self.frames) - 1)
 
     def __len__(self) -> int:
         """Tracklets."""
@@ -91,10 +122,20 @@ class Labels:
         """Return the columns of ``tracklets``, in their order."""
         return Labels(**label_columns(tracklets))
 
+    def labels(self, which: NDArray[np.bool_]) -> Labels:
+        """Return what is known of the tracklets that a mask chooses."""
+        return Labels(**{f.name: getattr(self, f.name)[which] for f in fields(Labels)})
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Which tracklets (N,) are of a person: neither unknown nor a distractor."""
+        return (self.person != UNKNOWN) & (self.person != DISTRACTOR)
+
     @property
     def passings(self) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.float64]]:
-        """Who passed which camera when: persons, cameras and times (N,)."""
-        return self.person, self.camera, self.time
+        """Who passed which camera when: persons, cameras and times (N,), of the tracklets whose person is known."""
+        known = self.is_known
+        return self.person[known], self.camera[known], self.time[known]
 
 
 def label_columns(tracklets: Sequence[Tracklet]) -> dict[str, NDArray]:
@@ -105,6 +146,7 @@ def label_columns(tracklets: Sequence[Tracklet]) -> dict[str, NDArray]:
         "camera": np.array([t.camera for t in tracklets], dtype=np.str_),
         "time": np.array([t.time for t in tracklets], dtype=np.float64),
         "frames": np.array([len(t) for t in tracklets], dtype=np.int64),
+        "last": np.array([t.last for t in tracklets], dtype=np.float64),
     }
 
 
@@ -113,16 +155,22 @@ def person_labels(tracklets: Sequence[Tracklet]) -> dict[str, int]:
     return {person: label for label, person in enumerate(sorted({t.person for t in tracklets}))}
 
 
-def check_trainable(tracklets: Sequence[Tracklet], dataset: str = "") -> None:
-    """Raise :class:`UserError` unless there are tracklets to learn from, and the person of each is known.
+def learnable(tracklets: Sequence[Tracklet], dataset: str = "") -> list[Tracklet]:
+    """Return the tracklets to learn from: those whose person is known. It is said how many others there are.
 
     Args:
         tracklets: of the training split.
-        dataset: its name, for the message.
+        dataset: its name, for the messages.
+
+    Raises:
+        UserError: none is left.
     """
     where = f"{dataset}: " if dataset else ""
+    known = [t for t in tracklets if t.is_known]
     if not tracklets:
         raise UserError(f"{where}no training tracklets; the split of some must be train")
-    unknown = sum(not t.person for t in tracklets)
-    if unknown:
-        raise UserError(f"{where}{unknown} training tracklets have no person; name the persons to train")
+    if not known:
+        raise UserError(f"{where}{len(tracklets)} training tracklets have no person; name the persons to train")
+    if len(known) < len(tracklets):
+        logger.info(f"{where}{len(tracklets) - len(known)} training tracklets of nobody known are left out")
+    return known

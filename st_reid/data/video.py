@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import configparser
 import logging
-import math
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from st_reid.data.boxes import Box, VideoInfo
+from st_reid.data.files import images_of, natural_order
+from st_reid.data.frames import UnreadableImage, read_frame
 from st_reid.errors import UserError
 
+MAX_FAILURES = 100  # frames in a row that cannot be decoded; after so many it is the end
+SNAP = 0.05  # frames: times as near as this to a whole number are that number
 logger = logging.getLogger(__name__)
 
 
@@ -33,66 +43,31 @@ class Video:
 
     @property
     def source(self) -> str:
-        """What the names of its tracklets begin with."""
-        return f"{self.path.stem}_c{self.camera}"
+        """What the names of its tracklets begin with: of a folder ``MOT17-02/img1`` the sequence's name."""
+        folder = self.path.parent if is_pattern(self.path) else self.path
+        name = folder.parent.name if folder.name == "img1" else folder.name
+        return f"{name if folder.is_dir() else self.path.stem}_c{self.camera}"
 
     def tracklet(self, track: int) -> str:
         """Return the name of the tracklet that a track becomes."""
         return f"{self.source}_{track:04d}"
 
 
-class Box(NamedTuple):
-    """A tracker's box in pixels."""
+class Frame(NamedTuple):
+    """A frame of a video.
 
-    track: int
-    left: float
-    top: float
-    width: float
-    height: float
-
-    def meets(self, other: Box) -> bool:
-        """Whether they have a point in common."""
-        return (
-            max(self.left, other.left) <= min(self.left + self.width, other.left + other.width)
-            and max(self.top, other.top) <= min(self.top + self.height, other.top + other.height)
-        )  # fmt: skip
-
-
-def read_boxes(file: Path) -> dict[int, list[Box]]:
-    """Read boxes in MOT format, by frame number from 1.
-
-    Raises:
-        UserError: a line that is no box, the same track twice in a frame, or no box at all.
+    Attributes:
+        number: from 1.
+        picture: BGR uint8 (h, w, 3).
+        time: since the first frame, in frames of the video's own rate; from its timestamps, where it has such.
     """
-    boxes: dict[int, list[Box]] = defaultdict(list)
-    for number, line in enumerate(read_text(file).splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            frame, track, left, top, width, height, *rest = (float(v) for v in line.replace(",", " ").split())
-        except ValueError:
-            raise UserError(
-                f"{file}, line {number}: {line.strip()[:60]!r} is no box; "
-                "expected frame, track, left, top, width, height as numbers"
-            ) from None
-        numbers = (frame, track, left, top, width, height)
-        whole = all(map(math.isfinite, numbers)) and frame == int(frame) and track == int(track)
-        if not whole or frame < 1 or width <= 0 or height <= 0:
-            raise UserError(
-                f"{file}, line {number}: frame {frame:g}, track {track:g}, size {width:g} x {height:g}; "
-                "expected a frame from 1, whole numbers for both, and a finite box of positive size"
-            )
-        if rest and rest[0] == 0:
-            continue
-        if any(box.track == track for box in boxes[int(frame)]):
-            raise UserError(f"{file}, line {number}: track {track:g} stands in frame {frame:g} twice; keep one box")
-        boxes[int(frame)].append(Box(int(track), left, top, width, height))
-    if not boxes:
-        raise UserError(f"{file}: no boxes")
-    return boxes
+
+    number: int
+    picture: NDArray[np.uint8]
+    time: float
 
 
-def warn_of_jumps(file: Path, boxes: dict[int, list[Box]]) -> None:
+def warn_of_jumps(file: Path, boxes: Mapping[int, list[Box]]) -> None:
     """Say which tracks have a box that does not touch the one of the frame before: they may have changed the person."""
     jumps = []
     for number in sorted(boxes):
@@ -108,39 +83,151 @@ def warn_of_jumps(file: Path, boxes: dict[int, list[Box]]) -> None:
         )
 
 
-def read_text(file: Path) -> str:
-    """Read a text file in UTF-8."""
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read as text: {error}") from None
-
-
-def frames_of(video: Path, until: int) -> Iterator[tuple[int, Any, float]]:
-    """Yield (number from 1, BGR picture, frames per second) up to frame ``until``, or to the video's end.
+def probe(video: Path) -> VideoInfo:
+    """Return what a video, a folder of images or a pattern of them says of itself.
 
     Raises:
-        UserError: a file that cannot be opened as a video.
+        UserError: a file that cannot be opened as a video, or no images.
     """
-    import cv2
-    from tqdm import tqdm
+    if images := _images_of(video):
+        height, width, _ = read_frame(images[0]).shape
+        return VideoInfo(width, height, len(images), _rate_of_sequence(images[0].parent))
+    with _opened(video) as capture:
+        width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        frames, fps = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0), capture.get(cv2.CAP_PROP_FPS)
+        return VideoInfo(width, height, frames, fps if fps > 0 else 0.0)
 
+
+def is_pattern(video: Path) -> bool:
+    """Whether a path is a pattern of images, such as ``img1/*.jpg``."""
+    return not video.exists() and bool(set(video.name) & set("*?["))
+
+
+def clock_rate(video: Path, info: VideoInfo, fps: float | None) -> float:
+    """Return what a frame of a video is on a clock of ``fps`` frames per second; 1 without such a clock.
+
+    Raises:
+        UserError: the video does not say its own rate.
+    """
+    if fps is None:
+        return 1.0
+    if not info.fps > 0:
+        raise UserError(f"{video} does not say its frame rate; leave --fps out")
+    return fps / info.fps
+
+
+def frames_of(video: Path, until: int) -> Iterator[Frame]:
+    """Yield the frames of a video, a folder of images or a pattern of them, up to number ``until``, or to the end.
+
+    A frame that cannot be decoded is left out, and they are counted.
+
+    Raises:
+        UserError: a file that cannot be opened as a video, or no images.
+    """
+    images = _images_of(video)
+    frames = _from_images(images[:until]) if images else _from_file(video, until)
+    broken = 0
+    with tqdm(total=until, desc="reading the video", unit="frame", leave=False, disable=None) as progress:
+        for frame in frames:
+            progress.update()
+            if frame.picture is None:
+                broken += 1
+            else:
+                yield frame
+    if broken:
+        logger.warning(f"{video}: {broken} frames cannot be decoded, and are left out")
+
+
+def _from_images(images: Sequence[Path]) -> Iterator[Any]:
+    for number, path in enumerate(images, 1):
+        try:
+            picture = np.ascontiguousarray(read_frame(path)[..., ::-1])
+        except UnreadableImage:
+            picture = None
+        yield Frame(number, picture, number - 1.0)  # type: ignore[arg-type]
+
+
+def _from_file(video: Path, until: int) -> Iterator[Any]:
+    with _opened(video) as capture:
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        clock = _Clock(fps if fps > 0 else 0.0)
+        number = failures = 0
+        while number + failures < until and failures < MAX_FAILURES:
+            ok, picture = capture.read()
+            if not ok:
+                failures += 1  # of a broken frame others follow; at the end none does
+                continue
+            for _ in range(failures):
+                number += 1
+                yield Frame(number, None, clock.missed())  # type: ignore[arg-type]
+            number, failures = number + 1, 0
+            yield Frame(number, np.asarray(picture, np.uint8), clock.time(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000))
+
+
+class _Clock:
+    """Times of a video's frames since the first one, in frames of its own rate.
+
+    Frames at equal steps get whole numbers. Where timestamps do not grow, as in some files, every frame is one step.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self.fps = fps
+        self.first: float | None = None
+        self.last = -1.0
+
+    def time(self, seconds: float) -> float:
+        """Return the time of the next frame, whose timestamp is ``seconds``."""
+        if self.first is None:
+            self.first, self.last = seconds, 0.0
+            return 0.0
+        time = (seconds - self.first) * self.fps
+        if time <= self.last:
+            time = self.last + 1
+        self.last = round(time) if abs(time - round(time)) < SNAP else time
+        return self.last
+
+    def missed(self) -> float:
+        """Return the time of a frame that could not be decoded."""
+        self.last += 1
+        return self.last
+
+
+@contextmanager
+def _opened(video: Path) -> Iterator[cv2.VideoCapture]:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our line says it
+    if not video.is_file():
+        raise UserError(f"no file {video}; expected a video, a folder of images, or a pattern such as 'img1/*.jpg'")
     capture = cv2.VideoCapture(str(video))
     try:
-        ok, frame = capture.read() if capture.isOpened() else (False, None)
-        if not ok:
+        if not capture.isOpened() or not capture.grab():
             raise UserError(f"{video} cannot be opened as a video; is it complete, and of a format that OpenCV reads?")
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        with tqdm(total=until, desc="cutting", unit="frame", leave=False, disable=None) as progress:
-            for number in range(1, until + 1):
-                yield number, frame, fps
-                progress.update()
-                ok, frame = capture.read()
-                if not ok:
-                    return
+        capture.release()
+        capture.open(str(video))
+        yield capture
     finally:
         capture.release()
+
+
+def _images_of(video: Path) -> list[Path]:
+    """Return the images of a folder, or of a pattern, in the order of their numbers; none of a file."""
+    if video.is_dir():
+        images = images_of(video)
+        if not images:
+            raise UserError(f"{video}: no images in it; expected a video, or a folder of its frames")
+        return images
+    if is_pattern(video):
+        return sorted((p for p in video.parent.glob(video.name) if p.is_file()), key=lambda p: natural_order(p.name))
+    return []
+
+
+def _rate_of_sequence(folder: Path) -> float:
+    """Return what MOT's seqinfo.ini beside a folder of images says of its rate; 0 where there is none."""
+    found = configparser.ConfigParser(strict=False)
+    try:
+        found.read([folder / "seqinfo.ini", folder.parent / "seqinfo.ini"], encoding="utf-8")
+        return found.getfloat("Sequence", "frameRate", fallback=0.0)
+    except (configparser.Error, ValueError, UnicodeDecodeError):
+        return 0.0
 
 
 def crop_box(frame: Any, box: Box) -> Any:
@@ -149,8 +236,3 @@ def crop_box(frame: Any, box: Box) -> Any:
     left, top = max(round(box.left), 0), max(round(box.top), 0)
     right, bottom = min(round(box.left + box.width), width), min(round(box.top + box.height), height)
     return frame[top:bottom, left:right] if right > left and bottom > top else None
-
-
-def join_some(values: list[int]) -> str:
-    """Return the first five of some numbers as text, and how many more there are."""
-    return ", ".join(map(str, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -51,7 +52,7 @@ def draw_sheet(
     size = max(min_width, GAP + columns * pitch_x + GAP), 3 * CAPTION + len(rows) * pitch_y
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(12)
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 12)  # Matplotlib's own, with most scripts
     draw.text((GAP, GAP), title, "black", font)
     for line, cells in enumerate(rows):
         for column, cell in enumerate(cells):

@@ -1,1 +1,1 @@
-"""Tracklets in, features out, and what is asked of them."""
+"""From tracklets to features; search, calibration and grouping of features."""

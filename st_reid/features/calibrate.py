@@ -63,7 +63,7 @@ def calibrate(
     The arguments are the options of ``python -m st_reid.calibrate``.
 
     Raises:
-        UserError: a rate that cannot be had from so few pairs, features without persons, an output in the way.
+        UserError: a rate that cannot be had from so few pairs, features without persons, an output that exists.
     """
     folder = Path(output)
     check_new_folder(folder)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from st_reid.data.tracklet import DISTRACTOR, UNKNOWN
 from st_reid.errors import UserError
 from st_reid.features.feature_set import FeatureSet
 from st_reid.files import write_text
@@ -133,8 +134,17 @@ def label_pairs(features: FeatureSet, across: bool = False) -> Pairs:
 
 
 def _labelled(features: FeatureSet) -> FeatureSet:
-    """Return the tracklets whose persons are known, without their pictures."""
-    return replace(features, thumbnails=None).take(features.person != "")
+    """Return the tracklets of persons and the distractors, without their pictures; of unknown ones nothing is known.
+
+    Every distractor gets a label of its own: it is nobody else's.
+    """
+    kept = replace(features, thumbnails=None).take(features.person != UNKNOWN)
+    own = np.array([f"{DISTRACTOR} {i}" for i in range(len(kept))], dtype=np.str_)
+    return replace(kept, person=np.where(kept.is_known, kept.person, own))
+
+
+def _are_distractors(labelled: FeatureSet) -> NDArray[np.bool_]:
+    return np.char.startswith(labelled.person, f"{DISTRACTOR} ")
 
 
 def _blocks_of_pairs(
@@ -142,12 +152,15 @@ def _blocks_of_pairs(
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.bool_], slice]]:
     """Yield similarities of a block of rows with all (n, N), which pairs count, which are of one person, and the rows.
 
-    Each pair counts once; if ``across``, only those of two cameras.
+    Each pair counts once; if ``across``, only those of two cameras. Two distractors are no pair: they may be of one
+    person or of two.
     """
     person, camera = (encode_labels(column)[0] for column in (features.person, features.camera))
+    nobody = _are_distractors(features)
     distances = CosineDistance(features.features, features.features)
     for rows in row_blocks(distances.shape):
         counted = np.arange(len(person)) > np.arange(rows.start, rows.stop)[:, None]
+        counted &= ~(nobody[rows, None] & nobody)
         if across:
             counted &= camera[rows, None] != camera
         yield 1 - distances[rows], counted, person[rows, None] == person, rows
@@ -178,11 +191,15 @@ def bootstrap_threshold(
     np.add.at(table, (person, camera), 1)
     kept = min(len(pairs.different), max(10_000, int(20 * rate * len(pairs.different))))
     similarity, one, other = _pairs_from(pairs.different[-kept], features, person, across)
+    nobody = np.zeros(persons, dtype=bool)
+    nobody[person[_are_distractors(features)]] = True
     rng = np.random.default_rng(seed)
     thresholds = []
     for _ in range(samples):
         drawn = np.bincount(rng.choice(persons, persons), minlength=persons)
-        if allowed := int(rate * _pairs_of_two(drawn[:, None] * table, across)):
+        sample = drawn[:, None] * table
+        count = _pairs_of_two(sample, across) - _pairs_of_two(sample[nobody], across)
+        if allowed := int(rate * count):
             reached = int(np.searchsorted(np.cumsum(drawn[one] * drawn[other]), allowed + 1))
             # Kept are twenty times as many as a sample needs on average; should they run out, the lowest is the answer.
             thresholds.append(np.nextafter(similarity[min(reached, len(similarity) - 1)], np.inf))
@@ -218,10 +235,10 @@ class OpenSet:
     """What a search says about queries who are in the gallery, and about those who are not.
 
     Attributes:
-        found: share of queries in the gallery whose nearest item is theirs and is called the same: DIR.
-        missed: share of them where nobody is called the same.
-        wrong: share of them where somebody else is.
-        false_alarms: share of queries who are not in the gallery where somebody is called the same: FPIR.
+        found: share of queries in the gallery whose nearest tracklet is theirs and above the threshold: DIR.
+        missed: share of them for which no tracklet is above the threshold.
+        wrong: share of them whose nearest tracklet is of another person and above the threshold.
+        false_alarms: share of queries not in the gallery for which a tracklet is above the threshold: FPIR.
         queries: in the gallery.
     """
 
@@ -235,7 +252,7 @@ class OpenSet:
 def open_set(features: FeatureSet, threshold: float, across: bool = False) -> OpenSet:
     """Search for every labelled tracklet among the others, with its person's other tracklets there and without them.
 
-    Tracklets without a label are left out: they may be anybody's.
+    Tracklets of unknown persons are left out: they may be anybody's. Distractors are in the gallery, and not asked for.
 
     Raises:
         UserError: no labelled tracklet has another one of its person.
@@ -243,6 +260,7 @@ def open_set(features: FeatureSet, threshold: float, across: bool = False) -> Op
     features = _labelled(features)
     distances = CosineDistance(features.features, features.features)
     person, camera = (encode_labels(c)[0] for c in (features.person, features.camera))
+    nobody = _are_distractors(features)
     found = missed = wrong = alarms = queries = 0
     for rows in row_blocks(distances.shape):
         similarity = 1 - distances[rows]
@@ -253,7 +271,7 @@ def open_set(features: FeatureSet, threshold: float, across: bool = False) -> Op
         match = person[rows, None] == person
         own = np.where(match, similarity, -np.inf).max(axis=1)
         others = np.where(match, -np.inf, similarity).max(axis=1)
-        asked = np.isfinite(own)
+        asked = np.isfinite(own) & ~nobody[rows]
         hit, other = own[asked], others[asked]
         queries += int(asked.sum())
         found += int(((hit > other) & (hit >= threshold)).sum())

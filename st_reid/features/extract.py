@@ -6,13 +6,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from st_reid.config import ComputeConfig, ReadConfig
+from st_reid.config import BoxesConfig, ComputeConfig, ReadConfig
 from st_reid.data.clips import SAMPLERS
 from st_reid.data.datasets import read_dataset
 from st_reid.data.frames import FrameReader
@@ -47,6 +47,7 @@ def extract(
     tracks: Sequence[str] = (),
     camera: Sequence[str] | None = None,
     start_time: Sequence[float] | None = None,
+    fps: float | None = None,
     per_frame: bool = False,
     thumbnails: bool = True,
     sampler: str = "all",
@@ -54,19 +55,19 @@ def extract(
     device: str = "auto",
     precision: str = "auto",
     compute: ComputeConfig | None = None,
-    **clips: Any,
+    **others: Any,
 ) -> FeatureSet:
     """Extract, write the file of features, and return them.
 
-    The arguments are the options of ``python -m st_reid.extract``; ``clips`` are ``height``, ``width``, ``seq_len``,
-    ``batch`` and ``seed``.
+    The arguments are the options of ``python -m st_reid.extract``; ``others`` are those of
+    :class:`~st_reid.config.BoxesConfig`, and ``height``, ``width``, ``seq_len``, ``batch`` and ``seed``.
 
     Raises:
-        UserError: weights, a dataset or a video that cannot be read, or an output in the way. What was extracted until
+        UserError: weights, a dataset or a video that cannot be read, or an output that exists. What was extracted until
             then is kept beside the output, and the same command resumes from it.
     """
-    data = data or ReadConfig()
-    file = Path(output)
+    data, file = data or ReadConfig(), Path(output)
+    boxes = BoxesConfig(**{f.name: others.pop(f.name) for f in fields(BoxesConfig) if f.name in others})
     _check(file, sampler)
     videos = list_videos(video, tracks, camera, start_time)
     if videos and (sampler != "all" or per_frame):
@@ -75,10 +76,10 @@ def extract(
             "into a dataset first with python -m st_reid.tracklets"
         )
     on = Compute.choose(device, precision, compute)
-    loaded = load_for_evaluation(weights, arch, options, sampler=sampler, interpolation=data.interpolation, **clips)
+    loaded = load_for_evaluation(weights, arch, options, sampler=sampler, interpolation=data.interpolation, **others)
     start = time.perf_counter()
     if videos:
-        source = _of_videos(loaded, videos, on, thumbnails)
+        source = _of_videos(loaded, videos, on, thumbnails, fps, boxes)
     else:
         dataset = read_dataset(sources, root, data.options)
         source = _of_dataset(loaded, dataset, split, per_frame, data, on, thumbnails)
@@ -132,20 +133,28 @@ def _tracklets(dataset: Dataset, split: str, per_frame: bool) -> list[tuple[Trac
     if not per_frame:
         return both
     return [
-        (replace(t, name=f"{t.name}#{i}", paths=(path,), time=None if t.time is None else t.time + i), part)
+        (replace(t, name=f"{t.name}#{i}", paths=(path,), time=t.time_of(i), times=()), part)
         for t, part in both
         for i, path in enumerate(t.paths)
     ]
 
 
-def _of_videos(loaded: LoadedModel, videos: Sequence[Video], compute: Compute, thumbnails: bool) -> Source:
+def _of_videos(
+    loaded: LoadedModel,
+    videos: Sequence[Video],
+    compute: Compute,
+    thumbnails: bool,
+    fps: float | None,
+    boxes: BoxesConfig,
+) -> Source:
     extractor = TrackletExtractor(loaded, compute=compute, batch=loaded.spec.batch)
 
     def rows(done: set[str]) -> Iterator[Row]:
         for video in videos:
-            yield from features_of_video(extractor, video, thumbnails=thumbnails, done=done)
+            yield from features_of_video(extractor, video, thumbnails=thumbnails, done=done, fps=fps, options=boxes)
 
-    return Source([(*stamp(v.path), *stamp(v.tracks), v.camera, v.start_time) for v in videos], {}, rows)
+    how = (fps, asdict(boxes))
+    return Source([(*stamp(v.path), *stamp(v.tracks), v.camera, v.start_time, how) for v in videos], {}, rows)
 
 
 def _of_dataset(
@@ -167,8 +176,8 @@ def _of_dataset(
         for i, feature in zip(left, features, strict=True):
             t = tracklets[i]
             picture = thumbnail(frames_shown(reader, t)) if thumbnails else None
-            time = np.nan if t.time is None else t.time
-            yield Row(t.name, t.person, t.camera, time, len(t), feature, picture, splits[i])
+            first, last = (np.nan if time is None else time for time in (t.time, t.last))
+            yield Row(t.name, t.person, t.camera, first, len(t), feature, picture, splits[i], last)
 
     identity = [(t.name, t.person, t.camera, t.time, [str(path) for path in t.paths]) for t in tracklets]
     return Source(identity, {"dataset": dataset.name, "notes": dataset.notes}, rows)

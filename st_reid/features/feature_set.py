@@ -18,13 +18,15 @@ from st_reid.errors import UserError, first_line
 from st_reid.files import written_whole
 
 COLUMNS = ("tracklet", "person", "camera", "time", "frames")
+ADDED = ("last", "split")
+"""Columns that files of earlier versions do not have."""
 SPLIT = "query+gallery"  # of tracklets in a file that does not say it
 SUFFIXES = (".npz", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSet(Labels):
-    """Features of N tracklets, and what is known of each: what all rooms hand to one another.
+    """Features of N tracklets with their labels: what is passed between rooms.
 
     Attributes:
         features: (N, D) float32.
@@ -42,9 +44,10 @@ class FeatureSet(Labels):
     about: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.split is None:
             object.__setattr__(self, "split", np.full(len(self.tracklet), SPLIT))
-        lengths = {name: len(getattr(self, name)) for name in ("features", *COLUMNS, "split")}
+        lengths = {name: len(getattr(self, name)) for name in ("features", *COLUMNS, *ADDED)}
         if len(set(lengths.values())) > 1 or self.features.ndim != 2:
             raise UserError(f"features are {self.features.shape}, columns {lengths}; expected (N, D), and N of each")
         if not np.isfinite(self.features).all():
@@ -70,7 +73,7 @@ class FeatureSet(Labels):
         """Return the tracklets that a mask or indices choose."""
         index = np.asarray(which)
         index = index if index.dtype == bool else index.astype(np.int64)
-        columns = {name: getattr(self, name)[index] for name in ("features", *COLUMNS, "split")}
+        columns = {name: getattr(self, name)[index] for name in ("features", *COLUMNS, *ADDED)}
         thumbnails = None if self.thumbnails is None else self.thumbnails[index]
         return FeatureSet(**columns, thumbnails=thumbnails, about=self.about)
 
@@ -85,7 +88,7 @@ class FeatureSet(Labels):
 
     def followed_by(self, other: FeatureSet) -> FeatureSet:
         """Return these features and then those of ``other``, without pictures."""
-        columns = {n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in ("features", *COLUMNS, "split")}
+        columns = {n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in ("features", *COLUMNS, *ADDED)}
         return FeatureSet(**columns, about=self.about)
 
     def save(self, path: Path) -> None:
@@ -99,7 +102,7 @@ class FeatureSet(Labels):
             with written_whole(path) as file:
                 _parquet().write_table(self._table(), file)
             return
-        arrays = {name: getattr(self, name) for name in ("features", *COLUMNS, "split")}
+        arrays = {name: getattr(self, name) for name in ("features", *COLUMNS, *ADDED)}
         if self.thumbnails is not None:
             arrays["thumbnails"] = self.thumbnails
         with written_whole(path) as file:
@@ -109,7 +112,7 @@ class FeatureSet(Labels):
         import pyarrow as pa
 
         width = self.features.shape[1]
-        columns = {name: pa.array(getattr(self, name)) for name in (*COLUMNS, "split")}
+        columns = {name: pa.array(getattr(self, name)) for name in (*COLUMNS, *ADDED)}
         values = pa.array(np.ascontiguousarray(self.features, np.float32).ravel())
         columns["feature"] = pa.FixedSizeListArray.from_arrays(values, width)
         if self.thumbnails is not None:
@@ -162,7 +165,7 @@ def _read_npz(cls: type[FeatureSet], path: Path) -> FeatureSet:
         missing = {"about", "features", *COLUMNS} - set(archive.files)
         if missing:
             raise UserError(f"{path} holds no features of tracklets: {', '.join(sorted(missing))} missing")
-        columns = {name: archive[name] for name in ("features", *COLUMNS, "split") if name in archive.files}
+        columns = {name: archive[name] for name in ("features", *COLUMNS, *ADDED) if name in archive.files}
         thumbnails = archive["thumbnails"] if "thumbnails" in archive.files else None
         return cls(**columns, thumbnails=thumbnails, about=json.loads(str(archive["about"])))
 
@@ -172,9 +175,9 @@ def _read_parquet(cls: type[FeatureSet], path: Path) -> FeatureSet:
     missing = {"feature", *COLUMNS} - set(table.column_names)
     if missing:
         raise UserError(f"{path} holds no features of tracklets: {', '.join(sorted(missing))} missing")
-    stored = [name for name in (*COLUMNS, "split") if name in table.column_names]  # before 0.2 no split was
+    stored = [name for name in (*COLUMNS, *ADDED) if name in table.column_names]
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in stored}
-    for name in set(stored) - {"time", "frames"}:
+    for name in set(stored) - {"time", "frames", "last"}:
         columns[name] = columns[name].astype(str)
     features = np.asarray(table["feature"].combine_chunks().values, np.float32).reshape(len(table), -1)
     thumbnails = None

@@ -92,7 +92,7 @@ def find_themselves(queries: Labels, gallery: Labels) -> tuple[NDArray[np.int64]
 def persons_there(queries: Labels, gallery: Labels, excluded: Excluded) -> NDArray[np.bool_]:
     """Return for which queries (Q,) something of their person can be found."""
     there = np.zeros(len(queries), dtype=bool)
-    asked = queries.person != ""
+    asked = queries.is_known
     if asked.any():
         q, g = encode_labels(queries.person, gallery.person)
         for rows in row_blocks((len(queries), len(gallery)), itemsize=1):

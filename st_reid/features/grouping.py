@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from st_reid.data.tracklet import UNKNOWN
 from st_reid.errors import UserError
 from st_reid.features.calibration import Calibration
 from st_reid.features.feature_set import FeatureSet
@@ -21,6 +23,7 @@ from st_reid.retrieval import CosineDistance
 from st_reid.retrieval.ranking import encode_labels
 
 MAX_TRACKLETS = 20_000  # their distances, all against all, are 3.2 GB
+MIN_PAIRS = 20  # seen at once, from which on they tell something
 CANNOT_LINK = 1e9  # a mean distance with one of these in it is over any threshold
 logger = logging.getLogger(__name__)
 
@@ -53,12 +56,33 @@ def group(features: FeatureSet, threshold: float, apart: NDArray[np.bool_] | Non
 def seen_at_once(features: FeatureSet) -> NDArray[np.bool_]:
     """Return which pairs (N, N) of tracklets one camera saw at the same time, and so cannot be one person.
 
-    A tracklet is taken to last as many frames as it has; those whose time is not known exclude nothing.
+    Those whose time is not known exclude nothing.
     """
-    start, end = features.time, features.time + features.frames
+    first, last = features.time, features.last
     same_camera = features.camera[:, None] == features.camera
-    overlap = (start[:, None] < end) & (start < end[:, None])  # NaN compares as false
+    overlap = (first[:, None] <= last) & (first <= last[:, None])  # NaN compares as false
     return same_camera & overlap & ~np.eye(len(features), dtype=bool)
+
+
+def advise_threshold(features: FeatureSet) -> str:
+    """Say what the data themselves tell of a threshold, without identities, and what they cannot tell.
+
+    Two tracklets that one camera saw at the same time are two persons.
+    """
+    if len(features) > MAX_TRACKLETS:
+        features = replace(features, thumbnails=None).take(range(MAX_TRACKLETS))
+    at_once = np.triu(seen_at_once(features))
+    pairs = np.nonzero(at_once)
+    if len(pairs[0]) < MIN_PAIRS:
+        return f"without identities nothing tells one: only {len(pairs[0])} pairs were seen at once by one camera"
+    distances = CosineDistance(features.features, features.features)
+    similarity = 1 - np.asarray(distances.pairs(*pairs), np.float64)
+    bound = float(np.quantile(similarity, 0.99))
+    return (
+        f"{len(similarity)} pairs were seen at once by one camera, so they are of two persons: 99 % of them are below "
+        f"{bound:.3f}, from where on a threshold may begin; how many pairs of one person are below it too, only "
+        "identities tell"
+    )
 
 
 def purity_and_coverage(groups: Sequence[int] | NDArray[np.int64], persons: NDArray[np.str_]) -> dict[str, float]:
@@ -95,15 +119,16 @@ def group_tracklets(
     The arguments are the options of ``python -m st_reid.group``.
 
     Raises:
-        UserError: no threshold or two, features that cannot be read or are too many, an output in the way.
+        UserError: no threshold or two, features that cannot be read or are too many, an output that exists.
     """
     file = Path(output)
     if file.exists():
         raise UserError(f"{file} exists; pass another --output")
     check_output(file.parent)
-    if (calibration is None) == (threshold is None):
-        raise UserError("pass either --calibration, from python -m st_reid.calibrate, or --threshold")
     tracklets = FeatureSet.load(features)
+    if (calibration is None) == (threshold is None):
+        advice = "" if calibration is not None else f"; {advise_threshold(tracklets)}"
+        raise UserError(f"pass either --calibration, from python -m st_reid.calibrate, or --threshold{advice}")
     if len(tracklets) > MAX_TRACKLETS:
         raise UserError(f"{len(tracklets)} tracklets; expected at most {MAX_TRACKLETS}: group them by day or by place")
     if threshold is None:
@@ -120,7 +145,7 @@ def _as_csv(tracklets: FeatureSet, groups: NDArray[np.int64]) -> str:
     writer = csv.writer(text)
     writer.writerow(("tracklet", "group", "camera", "time", "frames", "person"))
     for i in np.lexsort((tracklets.time, groups)):
-        time = "" if np.isnan(tracklets.time[i]) else f"{tracklets.time[i]:.10g}"
+        time = "" if np.isnan(tracklets.time[i]) else f"{tracklets.time[i]:.15g}"
         row = (tracklets.tracklet[i], groups[i], tracklets.camera[i], time, tracklets.frames[i], tracklets.person[i])
         writer.writerow(row)
     return text.getvalue()
@@ -132,8 +157,8 @@ def _announce(tracklets: FeatureSet, groups: NDArray[np.int64], threshold: float
         f"{file}: {len(groups)} tracklets in {len(sizes)} groups, {(sizes == 1).sum()} of them of one tracklet; "
         f"similarity from {threshold:.3f}"
     )
-    if (tracklets.person != "").any():
-        found = purity_and_coverage(groups, tracklets.person)
+    if tracklets.is_known.any():
+        found = purity_and_coverage(groups, np.where(tracklets.is_known, tracklets.person, UNKNOWN))
         logger.info(
             f"against {found['persons']} known persons: purity {found['purity']:.1%}, coverage {found['coverage']:.1%}"
         )

@@ -14,7 +14,7 @@ def joint_distance_of(a: FeatureSet, b: FeatureSet, model: SpatialTemporalModel,
 
     Args:
         a: features with the camera and time of each.
-        b: likewise.
+        b: the same.
         model: of transit times.
         constants: of both logistic functions.
     """

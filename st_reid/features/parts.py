@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from st_reid.errors import UserError
-from st_reid.features.feature_set import COLUMNS, SPLIT, FeatureSet
+from st_reid.features.feature_set import ADDED, COLUMNS, SPLIT, FeatureSet
 from st_reid.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class Row(NamedTuple):
     feature: NDArray[np.float32]
     thumbnail: NDArray[np.uint8] | None
     split: str = SPLIT
+    last: float = np.nan
 
 
 class Parts:
@@ -90,7 +91,7 @@ class Parts:
             raise UserError(
                 "no tracklets to extract features of: no box lies in a picture; do videos and tracks belong together?"
             )
-        columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in ("features", *COLUMNS, "split")}
+        columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in ("features", *COLUMNS, *ADDED)}
         pictures = [p.thumbnails for p in parts if p.thumbnails is not None]
         united = FeatureSet(**columns, thumbnails=np.concatenate(pictures) if pictures else None, about=about)
         united.save(self.output)
@@ -102,7 +103,7 @@ class Parts:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(as_json(self.about), self.folder / "about.json")
-        columns = {name: np.array([getattr(row, name) for row in rows]) for name in (*COLUMNS, "split")}
+        columns = {name: np.array([getattr(row, name) for row in rows]) for name in (*COLUMNS, *ADDED)}
         pictures = [row.thumbnail for row in rows if row.thumbnail is not None]
         part = FeatureSet(
             features=np.stack([row.feature for row in rows]),
@@ -117,7 +118,7 @@ class Parts:
 
 
 def stamp(file: Path) -> tuple[str, int, int]:
-    """Return what tells a file from one that has taken its place."""
+    """Return what identifies a version of a file: path, size, time of change."""
     status = file.stat()
     return str(file), status.st_size, status.st_mtime_ns
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from st_reid.config import JointConfig
-from st_reid.data.datasets.folders import images_of
+from st_reid.data.files import images_of
 from st_reid.data.frames import read_frame
 from st_reid.data.thumbnails import THUMBNAIL, thumbnail
 from st_reid.drawing.sheet import NEUTRAL, QUERY, RIGHT, UNSURE, WRONG, Cell, draw_sheet
@@ -100,7 +100,7 @@ def search(
     The arguments are the options of ``python -m st_reid.search``.
 
     Raises:
-        UserError: features, queries, weights or filters that will not do, or an output in the way.
+        UserError: features, queries, weights or filters that are not valid, or an output that exists.
     """
     folder = Path(output)
     check_new_folder(folder)

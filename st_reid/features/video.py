@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from st_reid.config import BoxesConfig
+from st_reid.data.boxes import read_boxes
 from st_reid.data.thumbnails import shown_frames, thumbnail
-from st_reid.data.video import Video, crop_box, frames_of, read_boxes, warn_of_jumps
+from st_reid.data.video import Video, clock_rate, crop_box, frames_of, is_pattern, probe, warn_of_jumps
 from st_reid.errors import UserError
 from st_reid.features.extractor import TrackletExtractor
 from st_reid.features.parts import Row
@@ -35,9 +37,10 @@ def list_videos(
             raise UserError(f"{count} videos, and {len(values)} in {name}; pass as many, in the same order")
     videos = [Video(Path(v), Path(t), c, s) for v, t, c, s in zip(paths, tracks, cameras, starts, strict=True)]
     for video in videos:
-        for file in (video.path, video.tracks):
-            if not file.is_file():
-                raise UserError(f"no file {file}")
+        if not (video.path.exists() or is_pattern(video.path)):
+            raise UserError(f"no file {video.path}")
+        if not video.tracks.exists():
+            raise UserError(f"no file {video.tracks}")
     sources = [video.source for video in videos]
     for source in sources:
         if sources.count(source) > 1:
@@ -49,20 +52,31 @@ def list_videos(
 class _Seen:
     """What has been seen of a track of a video."""
 
-    first: int
+    first: float
+    last: float = 0.0
     frames: int = 0
     pictures: list[NDArray[np.uint8]] = field(default_factory=list)
     closed: bool = False
 
 
-def features_of_video(extractor: TrackletExtractor, video: Video, *, thumbnails: bool, done: set[str]) -> Iterator[Row]:
+def features_of_video(
+    extractor: TrackletExtractor,
+    video: Video,
+    *,
+    thumbnails: bool,
+    done: set[str],
+    fps: float | None = None,
+    options: BoxesConfig | None = None,
+) -> Iterator[Row]:
     """Yield the tracklets of a video as they end, those whose names are in ``done`` left out.
 
     Raises:
         UserError: boxes or a video that cannot be read.
     """
-    boxes = read_boxes(video.tracks)
+    info = probe(video.path)
+    boxes = read_boxes(video.tracks, options, info).by_frame
     warn_of_jumps(video.tracks, boxes)
+    rate = clock_rate(video.path, info, fps)
     where: dict[int, list[int]] = {}
     for number, in_frame in sorted(boxes.items()):
         for box in in_frame:
@@ -73,16 +87,17 @@ def features_of_video(extractor: TrackletExtractor, video: Video, *, thumbnails:
     shown = {t: {n[i] for i in shown_frames(len(n))} if thumbnails else set() for t, n in where.items()}
     seen: dict[int, _Seen] = {}
     last = 0
-    for number, frame, _ in frames_of(video.path, max(n[-1] for n in where.values())):
-        last = number
+    for frame in frames_of(video.path, max(n[-1] for n in where.values())):
+        last = number = frame.number
+        time = video.start_time + frame.time * rate
         for box in boxes.get(number, ()):
-            crop = crop_box(frame, box) if box.track in where else None
+            crop = crop_box(frame.picture, box) if box.track in where else None
             if crop is None:
                 continue
             crop = np.ascontiguousarray(crop[..., ::-1])
             extractor.add(box.track, crop)
-            state = seen.setdefault(box.track, _Seen(number))
-            state.frames += 1
+            state = seen.setdefault(box.track, _Seen(time))
+            state.frames, state.last = state.frames + 1, time
             if number in shown[box.track] or (thumbnails and not state.pictures):
                 state.pictures.append(crop)
         for track in [t for t in seen if where[t][-1] <= number and not seen[t].closed]:
@@ -101,8 +116,7 @@ def _rows(extractor: TrackletExtractor, video: Video, seen: dict[int, _Seen]) ->
         state = seen[track]
         picture = thumbnail(state.pictures) if state.pictures else None
         state.pictures = []
-        begin = video.start_time + state.first - 1
-        yield Row(video.tracklet(track), "", video.camera, begin, state.frames, feature, picture)
+        yield Row(video.tracklet(track), "", video.camera, state.first, state.frames, feature, picture, last=state.last)
 
 
 def _warn_of_missing(video: Video, where: dict[int, list[int]], seen: set[int], last: int) -> None:

@@ -94,16 +94,19 @@ def test_boxes_outside_are_dropped_and_counted(video, tracks, tmp_path, caplog):
     [
         ({"video": "missing.avi"}, "no file .*missing.avi"),
         ({"tracks": "1,2,three,4,5,6"}, "line 1: '1,2,three,4,5,6' is no box"),
-        ({"tracks": "1,1,0,0,0,5"}, "expected a frame from 1, whole numbers for both, and a finite box"),
-        ({"tracks": "1,1,nan,0,5,5"}, "a finite box"),
-        ({"tracks": "nan,1,0,0,5,5"}, "a finite box"),
+        ({"tracks": "1,1,0,0,0,5"}, "no box is left of 1: 1 of no size, or not finite"),
+        ({"tracks": "1,1,nan,0,5,5"}, "1 of no size, or not finite"),
+        ({"tracks": "nan,1,0,0,5,5"}, "1 of no size, or not finite"),
         ({"tracks": "1,1,0,0,5,5\n1,1,0,0,5,5"}, "track 1 stands in frame 1 twice"),
         ({"tracks": ""}, "no boxes"),
         ({"tracks": "1,1,500,500,5,5"}, "no box of .* do they belong together"),
         ({"tracks": "1,1,500,500,5,5", "extra": ["--strict"]}, "track 1 in frame 1 is outside"),
         ({"identities": "track_id,name\n1,ann"}, "expected track_id and person_id"),
-        ({"identities": "track_id,person_id\n1,ann"}, "no person for track 2"),
-        ({"identities": "track_id,person_id\n1,ann\n2,"}, "person_id of track 2 is empty"),
+        ({"identities": "track_id,person_id\n1,ann\n1.0,bob"}, "track 1 is 'bob', and was 'ann'"),
+        ({"identities": "track_id,person_id\n1.5,ann"}, "track_id '1.5' is no number"),
+        ({"tracks": "1,1,0,0,0,5\n1,2,0,0,5,5", "extra": ["--strict"]}, "line 1: a box of no size"),
+        ({"tracks": "0,1,0,0,5,5"}, "pass --first-frame 0"),
+        ({"extra": ["--format", "yolo"]}, "unknown format of boxes 'yolo'"),
         ({"extra": ["--split", "test"]}, "split is 'test'"),
         ({"extra": ["--append"]}, "nothing to append to"),
         ({"extra": ["--camera", "a/b"]}, "without slashes"),
@@ -150,3 +153,30 @@ def test_an_existing_folder_is_not_touched(video, tracks, tmp_path, command_erro
     again = command(video, tracks, tmp_path / "out", "--append")
     assert "has a video 'walk_c1' already" in command_error(tracklets.main, again, monkeypatch)
     assert (tmp_path / "out" / "manifest.csv").read_text() == manifest
+
+
+@pytest.mark.parametrize("rows", ["1.0,ann", "1,ann\n2,"])
+def test_tracks_that_are_not_named_are_unknown(rows, video, tracks, tmp_path, caplog):
+    (tmp_path / "who.csv").write_text(f"track_id,person_id\n{rows}\n")
+    with caplog.at_level("INFO"):
+        tracklets.main(command(video, tracks, tmp_path / "out", "--identities", tmp_path / "who.csv"))
+    assert {t.person for t in read_dataset("manifest", tmp_path / "out").query} == {"ann", ""}
+    assert "the persons of 1 tracks are unknown: 2" in caplog.text
+
+
+def test_a_folder_of_frames_is_a_video(video, tracks, tmp_path):
+    frames = tmp_path / "seq" / "img1"
+    frames.mkdir(parents=True)
+    capture, number = cv2.VideoCapture(str(video)), 0
+    while (read := capture.read())[0]:
+        number += 1
+        assert cv2.imwrite(str(frames / f"{number}.png"), read[1])
+    for path, out in ((video, "a"), (frames, "b"), (frames / "*.png", "c")):
+        tracklets.main(command(path, tracks, tmp_path / out, "--split", "gallery"))
+    a, *others = (read_dataset("manifest", tmp_path / out).gallery for out in "abc")
+    for other in others:
+        assert [t.name.replace("seq", "walk") for t in other] == [t.name for t in a]
+        assert [t.times for t in other] == [t.times for t in a]
+        for ours, theirs in zip(a, other, strict=True):
+            difference = cv2.imread(str(ours.paths[-1])).astype(int) - cv2.imread(str(theirs.paths[-1]))
+            assert np.abs(difference).mean() < 2

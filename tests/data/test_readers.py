@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from st_reid.data.datasets import read_dataset
+from st_reid.data.datasets import market1501, read_dataset
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
 from st_reid.torchreid_compat import submodule
@@ -92,7 +92,7 @@ def test_mars_gallery_holds_queries_and_distractors_but_no_junk(mars):
     dataset = read_dataset("mars", mars)
     assert names(dataset.query) == ["0002C1T0001F001", "0002C5T0001F001", "0004C6T0001F001"]
     assert [(t.person, t.camera, len(t)) for t in dataset.gallery] == [
-        ("0000", "3", 2), ("0002", "1", 4), ("0002", "1", 2), ("0002", "5", 3), ("0004", "6", 1), ("0004", "2", 2)
+        ("distractor", "3", 2), ("0002", "1", 4), ("0002", "1", 2), ("0002", "5", 3), ("0004", "6", 1), ("0004", "2", 2)
     ]  # fmt: skip
     assert set(dataset.query) < set(dataset.gallery)
     assert {t.time for t in dataset.train + dataset.gallery} == {None}
@@ -196,10 +196,10 @@ def test_duke_root_may_be_further_inside(duke, inside):
 def test_duke_errors(duke):
     folder = duke / "dukemtmc-vidreid" / "DukeMTMC-VideoReID" / "train" / "0001"
     (folder / "0009").mkdir()
-    with pytest.raises(UserError, match=r"0009 has no \.jpg images"):
+    with pytest.raises(UserError, match=r"no images of tracklet .*0009 have known names"):
         read_dataset("dukemtmcvidreid", duke)
     write_images([folder / "0009" / "holiday.jpg"])
-    with pytest.raises(UserError, match=r"holiday\.jpg; expected a name such as"):
+    with pytest.raises(UserError, match=r"no images of tracklet .*0009 have known names; expected names such as"):
         read_dataset("dukemtmcvidreid", duke)
     (folder / "0009" / "holiday.jpg").unlink()
     write_images([folder / "0009" / f"{name}.jpg" for name in ("0001_C1_F0001_X1", "0001_C2_F0002_X2")])
@@ -310,7 +310,7 @@ def test_prid_errors(prid):
         with pytest.raises(UserError, match=r"splits_prid2011\.json: expected a list of splits"):
             read_dataset("prid2011", prid)
     splits.write_text(json.dumps([{"train": ["person_0001"], "test": ["person_0007"]}]))
-    with pytest.raises(UserError, match=r"no \.png images in .*cam_a.person_0007"):  # seen by cam_b only
+    with pytest.raises(UserError, match=r"no images in .*cam_a.person_0007"):  # seen by cam_b only
         read_dataset("prid2011", prid)
     splits.unlink()
     with pytest.raises(UserError, match=r"no .*splits_prid2011\.json"):
@@ -366,18 +366,42 @@ def test_times_of_market_lay_sequences_end_to_end(tmp_path):
     dataset = read_dataset("market1501", tmp_path)
     assert [t.time for t in dataset.train] == [451, 161708 + 10, 163691 + 164677 + 71052]
     assert dataset.query[1].time == 87551 + 131268 + 95817 + 1
-    assert [t.person for t in dataset.gallery] == ["0000", "0001"]  # junk is left out
+    assert [t.person for t in dataset.gallery] == ["distractor", "0001"]  # junk is left out
 
 
-def test_image_reader_errors(image_dataset):
+def test_image_reader_errors(image_dataset, caplog):
     name, root, folder, _ = image_dataset
+    before = read_dataset(name, root)
     (folder / "query" / "holiday.jpg").touch()
-    with pytest.raises(UserError, match=r"holiday\.jpg does not say person, camera and time"):
-        read_dataset(name, root)
+    assert read_dataset(name, root) == before
+    assert "1 images are left out for their names" in caplog.text
+    assert "holiday.jpg; expected names such as" in caplog.text
     for image in (folder / "query").iterdir():
         image.unlink()
     with pytest.raises(UserError, match=r"no images in .*query"):
         read_dataset(name, root)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("0002_c1s1_000451_03.jpg", ("0002", "1", 451)),
+        ("0002_c1s1_000451_03.jpg.jpg", ("0002", "1", 451)),
+        ("0002_C1S1_000451_03.JPG", ("0002", "1", 451)),
+        ("0002_c1s1_000451_03.png", ("0002", "1", 451)),
+        ("0002_c7s1_000451_03.jpg", ("0002", "7", None)),  # a camera that the dataset does not have
+        ("12345_c1s1_000451_03.jpg", ("12345", "1", 451)),
+        ("0002_c1_000451_03.jpg", ("0002", "1", None)),
+        ("0002_c1s9_000451_03.jpg", ("0002", "1", None)),
+        ("0000_c1s1_000451_03.jpg", ("distractor", "1", 451)),
+        ("-1_c1s1_000451_03.jpg", ("-1", "1", 451)),
+        ("c1s1_000451_03.jpg", None),
+        ("0002_s1_000451_03.jpg", None),
+        ("0002_c1s1_000451_03.txt", None),
+    ],
+)
+def test_names_like_markets(name, expected):
+    assert market1501.parse_name(name) == expected
 
 
 # Folders of images

@@ -151,7 +151,7 @@ def test_a_killed_extraction_goes_on(weights, expected, dataset_folder, tmp_path
     ("changes", "message"),
     [
         ({"output": "f.txt"}, "features are written to .npz or .parquet"),
-        ({"weights": "missing.pth"}, "missing.pth is no file"),
+        ({"weights": "missing.pth"}, "missing.pth does not exist"),
         ({"split": "gallery+test"}, "with 'test'"),
         ({"split": "nowhere"}, "with 'nowhere'"),
         ({"batch": 0}, "batch is 0"),

@@ -1,12 +1,14 @@
 """Groups of persons who are known, and those of another implementation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.cluster import AgglomerativeClustering
 from small_data import make_features
 
 from st_reid import group as command
-from st_reid.features.grouping import CANNOT_LINK, group, purity_and_coverage, seen_at_once
+from st_reid.features.grouping import CANNOT_LINK, advise_threshold, group, purity_and_coverage, seen_at_once
 
 CASES = 60
 
@@ -27,13 +29,33 @@ def test_groups_of_clear_persons_are_the_persons():
 
 def test_no_person_has_overlapping_tracklets_in_one_camera():
     features = make_features(persons=1, each=4, noise=0.01)
-    features.time[:] = [0, 0, 5, 100]  # 0 and 2 are in camera 0 at once; 1 and 3 in camera 1 after one another
+    # 0 and 2 are in camera 0 at once; 1 and 3 in camera 1 after one another
+    features = replace(features, time=np.array([0.0, 0, 5, 100]), last=None)
     apart = seen_at_once(features)
     assert [tuple(pair) for pair in np.argwhere(apart)] == [(0, 2), (2, 0)]
     groups = group(features, 0.5, apart)
     assert groups[0] != groups[2]
-    features.time[:] = np.nan
-    assert not seen_at_once(features).any()
+    assert not seen_at_once(replace(features, time=np.full(4, np.nan), last=None)).any()
+
+
+def test_a_tracklet_lasts_as_long_as_its_frames_say():
+    """A tracker on every fifth frame, or a track that was lost and found: 3 frames, but 100 long."""
+    features = make_features(persons=1, each=4, noise=0.01)
+    time, last = np.array([0.0, 0, 90, 200]), np.array([100.0, 10, 120, 210])
+    features = replace(features, camera=np.full(4, "1"), time=time, last=last, frames=np.full(4, 3))
+    pairs = {tuple(sorted(pair)) for pair in np.argwhere(seen_at_once(features)).tolist()}
+    assert pairs == {(0, 1), (0, 2)}
+
+
+def test_advice_without_identities_comes_from_what_was_seen_at_once():
+    features = make_features(persons=30, each=1, cameras=1)
+    features = replace(features, time=np.zeros(30), last=None, person=np.full(30, ""))
+    said = advise_threshold(features)
+    unit = features.features / np.linalg.norm(features.features, axis=1, keepdims=True)
+    pairs = (unit @ unit.T)[np.triu_indices(30, 1)]
+    assert said.startswith("435 pairs were seen at once by one camera")
+    assert f"99 % of them are below {np.quantile(pairs.astype(float), 0.99):.3f}" in said
+    assert "nothing tells one: only 0 pairs" in advise_threshold(replace(features, time=np.full(30, np.nan), last=None))
 
 
 def by_scikit_learn(features, threshold, apart):

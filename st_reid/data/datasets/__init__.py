@@ -13,7 +13,7 @@ from typing import Any
 
 from st_reid.data.datasets.base import DATASETS
 from st_reid.data.tracklet import Dataset
-from st_reid.registry import check_options
+from st_reid.registry import Registry, check_options
 
 
 def read_dataset(name: str, root: str | Path | None = None, options: Mapping[str, Any] | None = None) -> Dataset:
@@ -42,10 +42,15 @@ def known_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key in takes}
 
 
+def registered_datasets() -> Registry:
+    """Return every reader."""
+    _load_readers()
+    return DATASETS
+
+
 def dataset_names() -> list[str]:
     """Return the names that :func:`read_dataset` knows, sorted."""
-    _load_readers()
-    return DATASETS.names()
+    return registered_datasets().names()
 
 
 def _load_readers() -> None:

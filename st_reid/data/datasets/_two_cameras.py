@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
+from st_reid.data.files import images_of
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
 
@@ -55,12 +54,7 @@ def read_two_cameras(dataset: str, first: Path, second: Path, splits: list[Split
 
 def _tracklet(dataset: str, camera: Path, person: str) -> Tracklet:
     folder = camera / person
-    paths = in_true_order(folder.glob("[!.]*.png"))
+    paths = tuple(images_of(folder)) if folder.is_dir() else ()
     if not paths:
-        raise UserError(f"{dataset}: no .png images in {folder}; the split names this person")
+        raise UserError(f"{dataset}: no images in {folder}; the split names this person")
     return Tracklet(f"{camera.name}_{person}", paths, person, camera.name)
-
-
-def in_true_order(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Sort image files by the numbers in their names: frame 9 comes before frame 10."""
-    return tuple(sorted(paths, key=lambda path: ([int(n) for n in re.findall(r"\d+", path.stem)], path.name)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from st_reid.data.tracklet import Dataset
 from st_reid.errors import UserError
 from st_reid.registry import Registry
 
+logger = logging.getLogger(__name__)
 DATASETS: Registry[Callable[..., Dataset]] = Registry("dataset")
+"""Readers of all datasets, by name."""
 
 
 def find_folder(root: Path | None, names: Sequence[str], holds: Sequence[str], dataset: str) -> Path:
@@ -26,3 +29,12 @@ def find_folder(root: Path | None, names: Sequence[str], holds: Sequence[str], d
             return folder
     looked = ", ".join(str(c) for c in candidates)
     raise UserError(f"{dataset}: no folder with {' and '.join(holds)}; looked at {looked}; pass its parent as --root")
+
+
+def warn_of_strange_names(dataset: str, strange: Sequence[Path], expected: str) -> None:
+    """Say how many files a reader has left out for their names, with examples and what it expects."""
+    if strange:
+        examples = ", ".join(str(path) for path in strange[:3])
+        logger.warning(
+            f"{dataset}: {len(strange)} images are left out for their names, {examples}; expected {expected}"
+        )

@@ -13,7 +13,7 @@ from st_reid.data.datasets._images import read_images
 from st_reid.data.datasets.base import DATASETS
 from st_reid.data.tracklet import Dataset
 
-NAME = re.compile(r"(?P<person>\d{4})_c(?P<camera>\d)_f(?P<frame>\d{7})\.jpg")
+NAME = re.compile(r"(?P<person>\d{4,})_c(?P<camera>\d+)_f(?P<frame>\d+)\.(jpe?g|png|bmp|webp|tiff?)", re.IGNORECASE)
 
 
 def parse_name(name: str) -> tuple[str, str, float] | None:
@@ -27,7 +27,7 @@ def read(root: Path | None) -> Dataset:
     """Read DukeMTMC-reID.
 
     Raises:
-        UserError: a missing folder, or an image whose name is not of the dataset's form.
+        UserError: a missing folder, or no image whose name is of the dataset's form.
     """
     names = ["dukemtmc-reid/DukeMTMC-reID", "DukeMTMC-reID", "dukemtmc-reid"]
     return read_images("dukemtmcreid", root, names, parse_name)

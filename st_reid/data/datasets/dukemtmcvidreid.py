@@ -10,11 +10,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from st_reid.data.datasets.base import DATASETS, find_folder
+from st_reid.data.datasets.base import DATASETS, find_folder, warn_of_strange_names
+from st_reid.data.files import images_of
 from st_reid.data.tracklet import SPLITS, Dataset, Tracklet
 from st_reid.errors import UserError
 
-FILE_NAME = re.compile(r"\d+_?C(?P<camera>\d+)_?F(?P<frame>\d+)_?X(?P<time>\d+)\.jpg")
+EXPECTED = "names such as 0001_C5_F0023_X207873.jpg"
+FILE_NAME = re.compile(
+    r"\d+_?C(?P<camera>\d+)_?F(?P<frame>\d+)_?X(?P<time>\d+)\.(jpe?g|png|bmp|webp|tiff?)", re.IGNORECASE
+)
 
 
 @DATASETS.register("dukemtmcvidreid")
@@ -25,7 +29,7 @@ def read(root: Path | None) -> Dataset:
         root: the folder that holds ``dukemtmc-vidreid``, or that folder, or ``DukeMTMC-VideoReID`` itself.
 
     Raises:
-        UserError: a missing folder, a tracklet without images, or an image with a name of another form.
+        UserError: a missing folder, or a tracklet without images whose names are known.
     """
     names = ["dukemtmc-vidreid/DukeMTMC-VideoReID", "DukeMTMC-VideoReID"]
     folder = find_folder(root, names, SPLITS, "dukemtmcvidreid")
@@ -40,20 +44,22 @@ def _read_split(folder: Path) -> Iterator[Tracklet]:
 
 
 def _read_tracklet(folder: Path, name: str, person: str) -> Tracklet:
-    frames = []
-    for path in folder.glob("[!.]*.jpg"):
-        match = FILE_NAME.fullmatch(path.name)
-        if match is None:
-            raise UserError(f"dukemtmcvidreid: image {path}; expected a name such as 0001_C5_F0023_X207873.jpg")
-        frames.append((int(match["frame"]), int(match["time"]), match["camera"], path))
+    frames, strange = [], []
+    for path in images_of(folder):
+        if match := FILE_NAME.fullmatch(path.name):
+            frames.append((int(match["frame"]), int(match["time"]), match["camera"], path))
+        else:
+            strange.append(path)
+    warn_of_strange_names("dukemtmcvidreid", strange, EXPECTED)
     if not frames:
-        raise UserError(f"dukemtmcvidreid: tracklet {folder} has no .jpg images; remove it or add them")
+        raise UserError(f"dukemtmcvidreid: no images of tracklet {folder} have known names; expected {EXPECTED}")
     frames.sort()
     _, time, camera, first = frames[0]
     other = next((path for *_, c, path in frames if c != camera), None)
     if other is not None:
         raise UserError(f"dukemtmcvidreid: {first} and {other} are of two cameras; a tracklet has one")
-    return Tracklet(name, tuple(path for *_, path in frames), person, str(int(camera)), float(time))
+    paths, times = tuple(path for *_, path in frames), tuple(float(time) for _, time, *_ in frames)
+    return Tracklet(name, paths, person, str(int(camera)), float(time), times)
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from st_reid.data.datasets.base import DATASETS
+from st_reid.data.files import images_of, natural_order
+from st_reid.data.frames import SUFFIXES
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
 @DATASETS.register("folders")
@@ -41,16 +40,5 @@ def _tracklets(folder: Path, camera: str) -> list[Tracklet]:
     return found
 
 
-def images_of(folder: Path) -> list[Path]:
-    """Return the images of a folder, in the order of their names, but hidden files."""
-    images = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file())
-    return sorted(images, key=lambda p: _natural(p.name))
-
-
 def _folders(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: _natural(p.name))
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    parts = [part for part in re.split(r"(\d+)", name) if part]
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+    return sorted((p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: natural_order(p.name))

@@ -43,7 +43,7 @@ def write_rows(folder: Path, rows: Iterable[FrameRow]) -> None:
         writer = csv.writer(f)
         writer.writerow(COLUMNS)
         for r in rows:
-            time = "" if r.time is None else f"{r.time:.10g}"
+            time = "" if r.time is None else f"{r.time:.15g}"
             writer.writerow((r.split, r.tracklet, r.path, r.person, r.camera, time))
 
 
@@ -84,6 +84,7 @@ def _parse_row(row: dict[str, str | None]) -> FrameRow:
     for column in ("tracklet", "path", "camera"):
         if not values[column]:
             raise ValueError(f"{column} is empty")
+    values["path"] = values["path"].replace("\\", "/")  # as Windows writes it
     path = PurePosixPath(values["path"])
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"path {values['path']!r} leaves the manifest's folder; paths are relative to it")
@@ -112,6 +113,7 @@ def read_folder(root: Path, name: str) -> Dataset:
     """Read the manifest in ``root`` as the dataset ``name``."""
     first: dict[str, FrameRow] = {}
     paths: dict[str, list[Path]] = {}
+    times: dict[str, list[float | None]] = {}
     for row in read_rows(root):
         seen = first.setdefault(row.tracklet, row)
         if (row.person, row.camera, row.split) != (seen.person, seen.camera, seen.split):
@@ -121,11 +123,14 @@ def read_folder(root: Path, name: str) -> Dataset:
                 "give every tracklet one of each"
             )
         paths.setdefault(row.tracklet, []).append(root / row.path)
+        times.setdefault(row.tracklet, []).append(row.time)
     if not first:
         raise UserError(f"{root / FILE_NAME}: no rows; expected one for each frame")
     splits: dict[str, list[Tracklet]] = {split: [] for split in SPLITS}
     for tracklet, row in first.items():
-        item = Tracklet(tracklet, tuple(paths[tracklet]), row.person, row.camera, row.time)
+        known = tuple(time for time in times[tracklet] if time is not None)
+        each = known if len(known) == len(times[tracklet]) else ()
+        item = Tracklet(tracklet, tuple(paths[tracklet]), row.person, row.camera, row.time, each)
         for split in row.split.split("+"):
             splits[split].append(item)
     train, query, gallery = (tuple(splits[split]) for split in SPLITS)

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from st_reid.data.datasets._images import read_images
 from st_reid.data.datasets.base import DATASETS
-from st_reid.data.tracklet import Dataset
+from st_reid.data.tracklet import DISTRACTOR, Dataset
 
-NAME = re.compile(r"(?P<person>-1|\d{4})_c(?P<camera>\d)s(?P<sequence>\d)_(?P<frame>\d{6})_\d\d(\.jpg)+")
+NAME = re.compile(
+    r"(?P<person>-1|\d{4,})_c(?P<camera>\d+)(s(?P<sequence>\d+))?(_f?(?P<frame>\d+))?(_\d+)?(\.(jpe?g|png|bmp|webp|tiff?))+",
+    re.IGNORECASE,
+)
 LENGTHS = {
     "1": (72681, 74546, 74881, 74661, 74891, 54346),
     "2": (163691, 164677, 98102),
@@ -26,13 +29,20 @@ LENGTHS = {
 """Frames in each camera's sequences, which are recorded one after the other."""
 
 
-def parse_name(name: str) -> tuple[str, str, float] | None:
-    """Return person, camera and time in frames of an image, or ``None`` for a name of another form."""
+def parse_name(name: str) -> tuple[str, str, float | None] | None:
+    """Return person, camera and time in frames of an image, or ``None`` for a name of another form.
+
+    The time is that of the network only where the sequence is one of the dataset's own; else it is not known.
+    """
     found = NAME.fullmatch(name)
-    if not found or not 1 <= int(found["sequence"]) <= len(LENGTHS.get(found["camera"], ())):
+    if not found:
         return None
-    before = LENGTHS[found["camera"]][: int(found["sequence"]) - 1]
-    return found["person"], found["camera"], float(sum(before) + int(found["frame"]))
+    person = DISTRACTOR if found["person"].strip("0") == "" else found["person"]
+    lengths, sequence = LENGTHS.get(found["camera"], ()), int(found["sequence"] or 0)
+    time = None
+    if 1 <= sequence <= len(lengths) and found["frame"]:
+        time = float(sum(lengths[: sequence - 1]) + int(found["frame"]))
+    return person, found["camera"], time
 
 
 @DATASETS.register("market1501")
@@ -40,7 +50,7 @@ def read(root: Path | None) -> Dataset:
     """Read Market-1501. Junk images, of person -1, are left out; those of 0000 are distractors.
 
     Raises:
-        UserError: a missing folder, or an image whose name is not of the dataset's form.
+        UserError: a missing folder, or no image whose name is of the dataset's form.
     """
     names = ["market1501/Market-1501-v15.09.15", "Market-1501-v15.09.15", "market1501"]
     return read_images("market1501", root, names, parse_name, junk="-1")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from st_reid.data.datasets._matlab import load_integers
 from st_reid.data.datasets.base import DATASETS, find_folder
-from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.data.tracklet import DISTRACTOR, Dataset, Tracklet
 from st_reid.errors import UserError
 
 JUNK = -1  # the person of false detections; 0 is a distractor: a real one whom nobody looks for
@@ -73,5 +73,7 @@ def _read_tracklets(folder: Path, part: str) -> list[Tracklet | None]:
         if frames[0][:4] not in persons:
             raise UserError(f"mars: {name_file} lists {frames[0]}, but there is no folder {images / frames[0][:4]}")
         paths = tuple(images / frame[:4] / frame for frame in frames)
-        tracklets.append(Tracklet(Path(frames[0]).stem, paths, f"{person:04}", str(camera)))
+        tracklets.append(
+            Tracklet(Path(frames[0]).stem, paths, DISTRACTOR if person == 0 else f"{person:04}", str(camera))
+        )
     return tracklets

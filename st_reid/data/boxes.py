@@ -1,0 +1,414 @@
+"""The boxes of a tracker, as trackers and annotation tools write them, recognised by what is in the file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from st_reid.config import BoxesConfig
+from st_reid.errors import UserError, first_line, unknown_name
+
+logger = logging.getLogger(__name__)
+OVERRUN = 0.3  # share of boxes that leave the picture, from which on they look like corners
+NO_TRACK = "of no track yet"
+OUTSIDE = "outside, where the track is not seen"
+
+
+class Box(NamedTuple):
+    """A tracker's box in pixels."""
+
+    track: int
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def meets(self, other: Box) -> bool:
+        """Whether they have a point in common."""
+        return (
+            max(self.left, other.left) <= min(self.left + self.width, other.left + other.width)
+            and max(self.top, other.top) <= min(self.top + self.height, other.top + other.height)
+        )  # fmt: skip
+
+
+class VideoInfo(NamedTuple):
+    """What a video says of itself; zero where it does not.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        frames: how many.
+        fps: frames per second.
+    """
+
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    fps: float = 0.0
+
+
+class Record(NamedTuple):
+    """A box as a file has it.
+
+    Attributes:
+        where: in the file, for messages.
+        frame: by the file's own count.
+        track: its number; negative for none.
+        box: left, top, width, height in pixels.
+        confidence: ``None``, or below 0, where it is not known.
+        label: its class; ``None`` where the file has none.
+        dropped: why the file itself does not count it, as CVAT's outside boxes; ``None`` where it does.
+    """
+
+    where: str
+    frame: float
+    track: float
+    box: tuple[float, float, float, float]
+    confidence: float | None = None
+    label: str | None = None
+    dropped: str | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of boxes.
+
+    Attributes:
+        read: yields the records of a file, or of a folder of files.
+        first_frame: number of the video's first frame.
+        persons: what the class of a person is called.
+        says: the format in a few words.
+    """
+
+    read: Callable[[Path, VideoInfo], Iterator[Record]]
+    first_frame: int
+    persons: frozenset[str]
+    says: str
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What a file of boxes holds.
+
+    Attributes:
+        by_frame: the boxes by the number of the frame, from 1.
+        format: as which the file was read.
+        dropped: how many boxes were dropped, by why.
+    """
+
+    by_frame: dict[int, list[Box]]
+    format: str
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        """Boxes."""
+        return sum(map(len, self.by_frame.values()))
+
+
+def read_boxes(file: Path, options: BoxesConfig | None = None, video: VideoInfo | None = None) -> Boxes:
+    """Read the boxes of a tracker; say which format it is, what is dropped, and what looks wrong.
+
+    Args:
+        file: a file, or a folder of files, a frame each.
+        options: see there.
+        video: what it says of itself.
+
+    Raises:
+        UserError: a file that cannot be read or is of no known format, a line that is no box, detections without
+            tracks, the same track twice in a frame, nothing left; with ``strict`` also what would be dropped.
+    """
+    options, video = options or BoxesConfig(), video or VideoInfo()
+    name = recognise(file) if options.format == "auto" else options.format
+    if name not in FORMATS:
+        raise unknown_name("format of boxes", name, FORMATS)
+    chosen = FORMATS[name]
+    first = chosen.first_frame if options.first_frame is None else options.first_frame
+    kept = _Kept(file, options, chosen, first)
+    for record in chosen.read(file, video):
+        kept.add(record)
+    boxes = Boxes(kept.finish(), name, kept.dropped)
+    logger.info(f"{file}: {len(boxes)} boxes in {len(boxes.by_frame)} frames, read as {name} ({chosen.says})")
+    for why, count in boxes.dropped.items():
+        logger.warning(f"{file}: dropped {count} boxes {why}")
+    _warn_of_what_looks_wrong(file, boxes, video)
+    return boxes
+
+
+class _Kept:
+    """Sorts records into what is kept and what is dropped."""
+
+    def __init__(self, file: Path, options: BoxesConfig, form: Format, first: int) -> None:
+        self.file, self.options, self.first = file, options, first
+        wanted = form.persons if options.classes is None else options.classes
+        self.wanted = {label.casefold() for label in wanted}
+        self.boxes: dict[int, list[Box]] = defaultdict(list)
+        self.dropped: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.seen: set[tuple[int, int]] = set()
+        self.records = 0
+
+    def add(self, record: Record) -> None:
+        self.records += 1
+        where = f"{self.file}, {record.where}"
+        why = self._why_not(record)
+        if why is not None:
+            self.dropped[why] += 1
+            if self.options.strict and why not in (NO_TRACK, OUTSIDE):
+                raise UserError(f"{where}: a box {why}; leave --strict out to drop such boxes")
+            return
+        frame, track = int(record.frame), int(record.track)
+        if frame != record.frame or track != record.track:
+            raise UserError(f"{where}: frame {record.frame:g}, track {record.track:g}; expected whole numbers")
+        if frame < self.first:
+            hint = "pass --first-frame 0, if frames are counted from 0" if frame == 0 else "check --first-frame"
+            raise UserError(f"{where}: frame {frame}, and the video's first is {self.first}; {hint}")
+        number = frame - self.first + 1
+        if (number, track) in self.seen:
+            raise UserError(f"{where}: track {track} stands in frame {frame} twice; keep one box")
+        self.seen.add((number, track))
+        self.boxes[number].append(Box(track, *record.box))
+
+    def _why_not(self, record: Record) -> str | None:
+        options, confidence = self.options, record.confidence
+        if record.label is not None:
+            self.labels[record.label] += 1
+            if record.label.casefold() not in self.wanted:
+                return "of other classes"
+        if record.dropped is not None:
+            return record.dropped
+        if record.track < 0:
+            return NO_TRACK
+        if confidence is not None and confidence >= 0:
+            if options.min_confidence is None and confidence == 0:
+                return "of confidence 0"
+            if options.min_confidence is not None and confidence < options.min_confidence:
+                return f"of confidence below {options.min_confidence:g}"
+        finite = all(map(math.isfinite, (record.frame, record.track, *record.box)))
+        if not finite or record.box[2] <= 0 or record.box[3] <= 0:
+            return "of no size, or not finite"
+        return None
+
+    def finish(self) -> dict[int, list[Box]]:
+        """Return what is kept, by frame; say why, where that is nothing."""
+        if self.boxes:
+            return dict(self.boxes)
+        if not self.records:
+            raise UserError(f"{self.file}: no boxes")
+        why, _ = self.dropped.most_common(1)[0]
+        hints = {
+            NO_TRACK: "these are detections, not tracks: run a tracker on them first",
+            "of confidence 0": "pass --min-confidence 0 to keep them",
+            "of other classes": f"pass --classes; the file has {', '.join(map(repr, sorted(self.labels)[:8]))}",
+        }
+        counts = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+        raise UserError(f"{self.file}: no box is left of {self.records}: {counts}; {hints.get(why, 'check the file')}")
+
+
+def _warn_of_what_looks_wrong(file: Path, boxes: Boxes, video: VideoInfo) -> None:
+    every = [box for in_frame in boxes.by_frame.values() for box in in_frame]
+    if video.width and video.height:
+        over = sum(b.left + b.width > video.width or b.top + b.height > video.height for b in every) / len(every)
+        if over > OVERRUN:
+            hint = ": are these corners, not sizes? then pass --format mot-corners" if boxes.format == "mot" else ""
+            logger.warning(f"{file}: {over:.0%} of the boxes leave the picture at its right or lower edge{hint}")
+    shapes = sorted(box.height / box.width for box in every)
+    if shapes[len(shapes) // 2] < 1:
+        logger.warning(f"{file}: half of the boxes are wider than high, as no standing person is; check the format")
+    last = max(boxes.by_frame)
+    if video.frames and (last > video.frames or last < video.frames / 2):
+        logger.warning(
+            f"{file}: the last box is in frame {last}, and the video has {video.frames}; do they belong together?"
+        )
+
+
+def recognise(file: Path) -> str:
+    """Return the name of the format that a file, or a folder of files, is in.
+
+    Raises:
+        UserError: none of them.
+    """
+    if file.is_dir():
+        return "ultralytics"
+    text = read_text(file)
+    start = text.lstrip()[:4096]
+    if start.startswith("<"):
+        return "cvat"
+    if start.startswith(("[", "{")):
+        return "supervision-json"
+    line = next(iter(_lines(start)), (0, ""))[1]
+    if {"x_min", "tracker_id"} <= set(line.split(",")):
+        return "supervision-csv"
+    fields = line.split()
+    if len(fields) in (17, 18) and "," not in line and not _is_number(fields[2]):
+        return "kitti"
+    return "mot"
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are neither empty nor comments, with their numbers from 1."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if (stripped := line.strip()) and not stripped.startswith("#"):
+            yield number, stripped
+
+
+def _fields(line: str) -> list[str]:
+    if ";" in line:  # with which the decimal point may be a comma
+        return [part.strip().replace(",", ".") for part in line.rstrip(";").split(";")]
+    return line.replace(",", " ").split()
+
+
+def _mot(file: Path, corners: bool) -> Iterator[Record]:
+    for at, (number, line) in enumerate(_lines(read_text(file))):
+        fields = _fields(line)
+        if at == 0 and not any(map(_is_number, fields)):
+            continue  # a header
+        values = _numbers(fields, file, number, least=6, line=line)
+        frame, track, left, top, width, height = values[:6]
+        if corners:
+            width, height = width - left, height - top
+        # Nine columns are those of MOT's ground truth and of boxmot: the class is 1 for a person.
+        label = f"{values[7]:g}" if len(values) == 9 else None
+        confidence = values[6] if len(values) > 6 else None
+        yield Record(f"line {number}", frame, track, (left, top, width, height), confidence, label)
+
+
+def _kitti(file: Path, _: VideoInfo) -> Iterator[Record]:
+    for number, line in _lines(read_text(file)):
+        frame, track, label, *rest = (line.split() + [""] * 3)[: max(3, len(line.split()))]
+        values = _numbers([frame, track, *rest], file, number, least=9)
+        left, top, right, bottom = values[5:9]
+        confidence = values[16] if len(values) > 16 else None
+        box = (left, top, right - left, bottom - top)
+        yield Record(f"line {number}", values[0], values[1], box, confidence, label)
+
+
+def _ultralytics(folder: Path, video: VideoInfo) -> Iterator[Record]:
+    if not (video.width and video.height):
+        raise UserError(f"{folder}: boxes are shares of the picture, and the video does not say its size")
+    found = [(int(m[1]), path) for path in folder.glob("*.txt") if (m := re.search(r"_(\d+)$", path.stem))]
+    if not found:
+        raise UserError(
+            f"{folder}: no files such as VIDEO_1.txt; expected the labels that Ultralytics' save_txt writes"
+        )
+    for frame, path in sorted(found):
+        for number, line in _lines(read_text(path)):
+            values = _numbers(line.split(), path, number, least=5)
+            x, y, width, height = (v * s for v, s in zip(values[1:5], video[:2] * 2, strict=True))
+            # Class, box, confidence with save_conf, and the track, which a frame without one lacks.
+            track = values[-1] if len(values) in (6, 7) and values[-1] == int(values[-1]) else -1
+            confidence = values[5] if len(values) == 7 else None
+            box = (x - width / 2, y - height / 2, width, height)
+            yield Record(f"{path.name}, line {number}", frame, track, box, confidence, f"{values[0]:g}")
+
+
+def _supervision(rows: Iterable[dict[str, Any]], file: Path) -> Iterator[Record]:
+    for number, row in enumerate(rows, 1):
+        try:
+            left, top, right, bottom = (float(row[key]) for key in ("x_min", "y_min", "x_max", "y_max"))
+            frame, track = float(row["frame_index"]), row["tracker_id"]
+            label = None if row.get("class_id") in (None, "") else f"{float(row['class_id']):g}"
+            confidence = None if row.get("confidence") in (None, "") else float(row["confidence"])
+            yield Record(
+                f"row {number}",
+                frame,
+                -1 if track in (None, "") else float(track),
+                (left, top, right - left, bottom - top),
+                confidence,
+                label,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{file}, row {number}: {first_line(error)}; expected x_min, y_min, x_max, y_max, tracker_id and "
+                "frame_index, as supervision's sinks write them"
+            ) from None
+
+
+def _supervision_csv(file: Path, _: VideoInfo) -> Iterator[Record]:
+    return _supervision(csv.DictReader(io.StringIO(read_text(file))), file)
+
+
+def _supervision_json(file: Path, _: VideoInfo) -> Iterator[Record]:
+    try:
+        rows = json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read as JSON ({first_line(error)}); is it complete?") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{file}: expected a list of boxes, as supervision's JSON sink writes it")
+    return _supervision(rows, file)
+
+
+def _cvat(file: Path, _: VideoInfo) -> Iterator[Record]:
+    try:
+        from defusedxml.ElementTree import parse
+    except ImportError:
+        raise UserError("CVAT's XML needs defusedxml: pip install st_reid[boxes]") from None
+    try:
+        root = parse(file).getroot()
+        for track in root.iter("track"):
+            for box in track.iter("box"):
+                left, top, right, bottom = (float(box.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
+                size = (right - left, bottom - top)
+                number, frame = float(track.attrib["id"]), float(box.attrib["frame"])
+                why = OUTSIDE if box.attrib.get("outside") == "1" else None
+                where = f"track {number:g}, frame {frame:g}"
+                yield Record(where, frame, number, (left, top, *size), None, track.get("label"), why)
+    except UserError:
+        raise
+    except Exception as error:  # the parser's errors have no common class
+        raise UserError(f"{file} is no track file of CVAT for video ({first_line(error)})") from None
+
+
+FORMATS: dict[str, Format] = {
+    "mot": Format(lambda f, _: _mot(f, corners=False), 1, frozenset({"1"}), "frame, track, left, top, width, height"),
+    "mot-corners": Format(
+        lambda f, _: _mot(f, corners=True), 1, frozenset({"1"}), "frame, track, left, top, right, bottom"
+    ),
+    "kitti": Format(_kitti, 0, frozenset({"pedestrian", "person"}), "KITTI tracking"),
+    "ultralytics": Format(_ultralytics, 1, frozenset({"0"}), "a label file a frame, of Ultralytics' save_txt"),
+    "supervision-csv": Format(_supervision_csv, 0, frozenset({"0"}), "supervision's CSV sink"),
+    "supervision-json": Format(_supervision_json, 0, frozenset({"0"}), "supervision's JSON sink"),
+    "cvat": Format(_cvat, 0, frozenset({"person", "pedestrian"}), "CVAT for video 1.1"),
+}
+
+
+def _numbers(fields: Sequence[str], file: Path, number: int, least: int, line: str = "") -> list[float]:
+    try:
+        values = [float(value) for value in fields]
+    except ValueError:
+        values = []
+    if len(values) < least:
+        raise UserError(
+            f"{file}, line {number}: {(line or ' '.join(fields))[:60]!r} is no box; expected at least {least} numbers, "
+            "such as frame, track, left, top, width, height"
+        )
+    return values
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_text(file: Path) -> str:
+    """Read a text file in UTF-8."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read as text: {error}") from None
+
+
+def join_some(values: Sequence[int]) -> str:
+    """Return the first five of some numbers as text, and how many more there are."""
+    return ", ".join(map(str, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")

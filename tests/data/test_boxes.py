@@ -1,0 +1,194 @@
+"""Files of boxes as trackers and annotation tools write them, against the same boxes in MOT's format."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from st_reid.config import BoxesConfig
+from st_reid.data.boxes import VideoInfo, read_boxes
+from st_reid.errors import UserError
+
+CASES = Path(__file__).parent / "trackers"
+PETS = VideoInfo(480, 360, 60, 10.0)
+OTHER = VideoInfo(1280, 720)
+
+
+def lines_of(name="bytetrack.txt"):
+    return (CASES / name).read_text().splitlines()
+
+
+def as_array(boxes):
+    """Return rows of frame, track, left, top, width, height."""
+    rows = [(frame, *box) for frame, found in boxes.by_frame.items() for box in found]
+    return np.array(sorted(rows), dtype=float)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    rows = [[float(v) for v in line.split(",")[:6]] for line in lines_of()]
+    return np.array(sorted(rows))
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("bytetrack.txt", "mot"),
+        ("header.csv", "mot"),
+        ("kitti.txt", "kitti"),
+        ("cvat_video.xml", "cvat"),
+        ("ultralytics_labels", "ultralytics"),
+    ],
+)
+def test_the_same_boxes_in_every_format(name, form, expected, caplog):
+    with caplog.at_level("INFO"):
+        boxes = read_boxes(CASES / name, None, PETS)
+    assert boxes.format == form
+    assert f"147 boxes in 58 frames, read as {form}" in caplog.text
+    assert "WARNING" not in caplog.text
+    np.testing.assert_allclose(as_array(boxes), expected, atol=1e-3)
+
+
+def written(tmp_path, lines, name="boxes.txt"):
+    (tmp_path / name).write_text("\n".join(lines) + "\n")
+    return tmp_path / name
+
+
+def changed(change):
+    """Return the lines of MOT's file, each as ``change`` makes it of its fields."""
+    return [change(*line.split(",")) for line in lines_of()]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda *f: ";".join(f),
+        lambda *f: ";".join(v.replace(".", ",") for v in f),
+        lambda *f: "\t".join(f),
+        lambda *f: " ".join(f[:6]),
+        lambda f, t, *r: ",".join([f"{f}.0", f"{t}.0", *r]),
+        lambda *f: ",".join([*f[:6], "1", "1", "0.8"]),  # MOT's ground truth, and boxmot
+    ],
+)
+def test_ways_to_write_mot(change, expected, tmp_path):
+    file = written(tmp_path, ["# a comment", "", *changed(change)])
+    np.testing.assert_allclose(as_array(read_boxes(file, None, PETS)), expected, atol=1e-9)
+
+
+def test_classes_are_persons_unless_others_are_asked_for(tmp_path, expected, caplog):
+    lines = changed(lambda *f: ",".join([*f[:6], "1", "1" if int(f[1]) % 2 else "3", "0.8"]))
+    file, odd = written(tmp_path, lines), expected[expected[:, 1] % 2 == 1]
+    np.testing.assert_allclose(as_array(read_boxes(file)), odd)
+    assert f"dropped {len(expected) - len(odd)} boxes of other classes" in caplog.text
+    np.testing.assert_allclose(as_array(read_boxes(file, BoxesConfig(classes=["1", "3"]))), expected)
+    with pytest.raises(UserError, match=r"147 of other classes; pass --classes; .*'1', '3'"):
+        read_boxes(file, BoxesConfig(classes=["bicycle"]))
+
+
+def test_frames_from_zero(tmp_path, expected):
+    lines = changed(lambda f, *r: ",".join([str(int(f) - 1), *r]))
+    file = written(tmp_path, lines)
+    with pytest.raises(UserError, match="line 1: frame 0, and the video's first is 1; pass --first-frame 0"):
+        read_boxes(file)
+    np.testing.assert_allclose(as_array(read_boxes(file, BoxesConfig(first_frame=0))), expected)
+    later = written(tmp_path, [line for line in lines if int(line.split(",")[0]) > 8], "silent.txt")
+    kept = expected[expected[:, 0] > 9]
+    np.testing.assert_allclose(as_array(read_boxes(later, BoxesConfig(first_frame=0))), kept)
+
+
+def test_confidence(tmp_path, expected, caplog):
+    none = written(tmp_path, changed(lambda *f: ",".join([*f[:6], "0", "0", "0", "0"])))
+    with pytest.raises(UserError, match="147: 147 of confidence 0; pass --min-confidence 0 to keep them"):
+        read_boxes(none)
+    np.testing.assert_allclose(as_array(read_boxes(none, BoxesConfig(min_confidence=0))), expected)
+    unknown = written(tmp_path, changed(lambda *f: ",".join([*f[:6], "-1", "-1", "-1", "-1"])))
+    assert len(read_boxes(unknown, BoxesConfig(min_confidence=0.9))) == len(expected)
+    halves = written(tmp_path, changed(lambda *f: ",".join([*f[:6], "0.4" if f[1] == "1" else "0.6"])))
+    assert len(read_boxes(halves, BoxesConfig(min_confidence=0.5))) == (expected[:, 1] != 1).sum()
+    assert "boxes of confidence below 0.5" in caplog.text
+
+
+def test_detections_are_no_tracks(tmp_path):
+    file = written(tmp_path, changed(lambda f, t, *r: ",".join([f, "-1", *r])))
+    with pytest.raises(UserError, match="147 of no track yet; these are detections, not tracks: run a tracker"):
+        read_boxes(file)
+
+
+@pytest.mark.parametrize(("name", "kept", "dropped"), [("supervision_csv_sink.csv", 22, 377),
+                                                       ("supervision_json_sink.json", 14, 186)])  # fmt: skip
+def test_supervisions_sinks(name, kept, dropped):
+    boxes = read_boxes(CASES / name, None, OTHER)
+    assert (len(boxes), boxes.dropped) == (kept, {"of no track yet": dropped})
+    assert min(boxes.by_frame) >= 1
+
+
+def test_boxes_of_no_size_are_dropped_or_named(caplog):
+    boxes = read_boxes(CASES / "norfair_bad_boxes.txt", None, OTHER)
+    assert (len(boxes), boxes.dropped) == (172, {"of no size, or not finite": 7})
+    assert "dropped 7 boxes of no size, or not finite" in caplog.text
+    with pytest.raises(UserError, match="line 16: a box of no size, or not finite; leave --strict out"):
+        read_boxes(CASES / "norfair_bad_boxes.txt", BoxesConfig(strict=True), OTHER)
+
+
+def test_corners_are_told_from_sizes(tmp_path, expected, caplog):
+    def corners(frame, track, left, top, width, height, *rest):
+        return f"{frame},{track},{left},{top},{float(left) + float(width)},{float(top) + float(height)},1"
+
+    file = written(tmp_path, changed(corners))
+    read_boxes(file, None, PETS)
+    assert "% of the boxes leave the picture at its right or lower edge: are these corners" in caplog.text
+    boxes = read_boxes(file, BoxesConfig(format="mot-corners"), PETS)
+    np.testing.assert_allclose(as_array(boxes), expected, atol=1e-9)
+
+
+def test_what_looks_wrong_is_said(tmp_path, caplog):
+    flat = written(tmp_path, changed(lambda f, t, x, y, w, h, *r: f"{f},{t},{x},{y},{h},{w},1"))
+    read_boxes(flat, None, PETS)
+    assert "wider than high" in caplog.text
+    caplog.clear()
+    read_boxes(CASES / "bytetrack.txt", None, VideoInfo(480, 360, 795))
+    assert "the last box is in frame 60, and the video has 795" in caplog.text
+
+
+def test_outside_boxes_of_cvat(tmp_path, expected):
+    text = (CASES / "cvat_video.xml").read_text().replace('outside="0"', 'outside="1"', 5)
+    (tmp_path / "c.xml").write_text(text)
+    boxes = read_boxes(tmp_path / "c.xml")
+    assert (len(boxes), sum(boxes.dropped.values())) == (len(expected) - 5, 5)
+
+
+def test_shares_need_the_size_of_the_picture(tmp_path):
+    with pytest.raises(UserError, match="boxes are shares of the picture, and the video does not say its size"):
+        read_boxes(CASES / "ultralytics_labels")
+    shutil.copytree(CASES / "ultralytics_labels", tmp_path / "empty", ignore=lambda *_: _[1])
+    with pytest.raises(UserError, match="no files such as VIDEO_1"):
+        read_boxes(tmp_path / "empty", None, PETS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no boxes"),
+        ("1,2,three,4,5,6", "line 1: '1,2,three,4,5,6' is no box"),
+        ("1,1,0,0,5,5\n1,1,0,0,5,5", "track 1 stands in frame 1 twice"),
+        ("1.5,1,0,0,5,5", "expected whole numbers"),
+        ("<annotations><track id='1'><box/></track></annotations>", "is no track file of CVAT"),
+        ("<annotations", "is no track file of CVAT"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>', "is no track file of CVAT"),
+        ("[1, 2]", "expected a list of boxes"),
+        ("[{}]", "row 1: .*expected x_min"),
+        ("{", "cannot be read as JSON"),
+        ("x_min,y_min,x_max,y_max,tracker_id,frame_index\n1,2,x,4,1,0", "row 1: could not convert"),
+    ],
+)
+def test_what_is_no_file_of_boxes(text, message, tmp_path):
+    (tmp_path / "boxes.txt").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_boxes(tmp_path / "boxes.txt")
+
+
+def test_many_boxes_take_time_in_proportion(tmp_path):
+    """Every box was compared with all of its frame before: here that would be two billion comparisons."""
+    file = written(tmp_path, [f"{1 + i // 60000},{i % 60000},1,1,5,9,1" for i in range(60_000)])
+    assert len(read_boxes(file)) == 60_000

@@ -1,0 +1,78 @@
+"""The clock of a video, and frames that cannot be decoded."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from st_reid.data.video import _Clock, frames_of, probe
+from st_reid.errors import UserError
+
+
+def times(fps, milliseconds):
+    clock = _Clock(fps)
+    return [clock.time(ms / 1000) for ms in milliseconds]
+
+
+def test_equal_steps_are_whole_numbers_wherever_the_first_one_is():
+    """The PETS video begins at 200 ms, and ends with a timestamp of 0."""
+    assert times(10, [200, 300.00000000000006, 400, 500, 0]) == [0, 1, 2, 3, 4]
+    assert times(29.97, [1000 * i / 29.97 for i in range(2000)]) == list(range(2000))
+
+
+def test_a_variable_rate_is_that_of_the_timestamps():
+    """A frame at second 10 got the time of its number, 233, on a clock of 10 frames a second; 100 is right."""
+    stamps = [33 * i for i in range(200)] + [6600 + 100 * i for i in range(60)]
+    found = times(30, stamps)
+    rate = 10 / 30
+    at = stamps.index(10_000)
+    assert found[at] * rate == pytest.approx(100, abs=0.02)
+    assert found == sorted(found)
+
+
+def test_a_video_without_a_rate_counts_frames():
+    assert times(0, [0, 0, 0]) == [0, 1, 2]
+
+
+@pytest.fixture
+def video(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (160, 120))
+    for i in range(30):
+        writer.write(np.full((120, 160, 3), 8 * i, np.uint8))
+    writer.release()
+    return tmp_path / "v.avi"
+
+
+def test_a_broken_frame_is_not_the_end(video, caplog):
+    data = bytearray(video.read_bytes())
+    at = [m.start() for m in re.finditer(b"00dc", bytes(data))][12]
+    size = int.from_bytes(data[at + 4 : at + 8], "little")
+    data[at + 8 : at + 8 + size] = bytes(size)
+    video.write_bytes(data)
+    found = list(frames_of(video, 100))
+    (missing,) = set(range(1, 31)) - {f.number for f in found}
+    assert 2 < missing < 29
+    assert [f.time for f in found] == [f.number - 1 for f in found]
+    for frame in found:
+        assert abs(int(frame.picture.mean()) - 8 * (frame.number - 1)) < 6
+    assert "1 frames cannot be decoded, and are left out" in caplog.text
+
+
+def test_what_a_video_says_of_itself(video, tmp_path):
+    assert probe(video) == (160, 120, 30, 10.0)
+    assert [f.number for f in frames_of(video, 3)] == [1, 2, 3]
+    frames = tmp_path / "MOT17-02" / "img1"
+    frames.mkdir(parents=True)
+    for number in (1, 2, 10):
+        cv2.imwrite(str(frames / f"{number}.JPG"), np.full((20, 10, 3), number * 20, np.uint8))
+    (frames / "3.png").write_bytes(b"broken")
+    (frames.parent / "seqinfo.ini").write_text("[Sequence]\nframeRate=25\n")
+    assert probe(frames) == (10, 20, 4, 25.0)
+    assert [(f.number, int(f.picture.mean() / 20)) for f in frames_of(frames, 9)] == [(1, 1), (2, 2), (4, 10)]
+
+
+def test_what_is_no_video(tmp_path):
+    for path, message in ((tmp_path / "no.avi", "no file"), (tmp_path, "no images in it")):
+        with pytest.raises(UserError, match=message):
+            probe(path)
