@@ -152,15 +152,18 @@ def read_distribution(
     cameras: Sequence[Any] | None = None,
     bin_width: float = BIN_WIDTH,
     sigma: float = SIGMA,
+    *,
+    smoothed: bool = False,
 ) -> SpatialTemporalModel:
-    """Read ``pytorch_result2.mat``, the smoothed distribution.
+    """Read ``pytorch_result2.mat``, and smooth it: both of the original's scripts save it before they smooth.
 
     Args:
         path: the file.
         cameras: (C,) labels in the order of the table; ``None`` for the numbers 1, 2, ... of :func:`read_features`.
             The datasets of this package have strings, ``"1"``.
         bin_width: that it was made with.
-        sigma: that it was made with, in bins.
+        sigma: of the smoothing, in bins.
+        smoothed: whether the table in the file is smoothed already, as by scripts of one's own.
 
     Raises:
         UserError: a file that cannot be read, or without a distribution of (C, C, bins).
@@ -171,7 +174,8 @@ def read_distribution(
     pairs = np.argwhere(distribution.any(axis=2))
     if not len(pairs):
         raise UserError(f"{path}: the distribution is all zeros")
-    curves = distribution[tuple(pairs.T)]
+    counted = distribution[tuple(pairs.T)]
+    curves = counted if smoothed else smooth_distribution(counted[:, None], sigma)[:, 0]
     labels = np.arange(1, len(distribution) + 1) if cameras is None else np.asarray(cameras)
     if len(labels) != len(distribution):
         raise UserError(f"{path}: {len(labels)} labels for {len(distribution)} cameras")

@@ -1,1 +1,1 @@
-"""What features are worth: rankings, figures, reports."""
+"""How good features are: rankings, figures, reports."""

@@ -1,4 +1,4 @@
-"""What a model has to beat: features that nothing was learned for."""
+"""Baselines: features that need no training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a dataset serves to train, to evaluate or to extract, before anybody spends hours on it."""
+"""Checks whether a dataset can be used to train, evaluate or extract."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from st_reid.data.datasets.manifest import FILE_NAME
 from st_reid.data.frames import FrameReader
 from st_reid.data.inspection import Counted, Description, Images, count_images, count_some, describe, look_at
 from st_reid.data.thumbnails import frames_shown
-from st_reid.data.tracklet import SPLITS, Dataset, Labels, Tracklet, check_trainable
+from st_reid.data.tracklet import SPLITS, Dataset, Labels, Tracklet, learnable
 from st_reid.drawing.curves import dataset_overview
 from st_reid.drawing.sheet import NEUTRAL, WRONG, Cell, draw_sheet, spread_evenly
 from st_reid.errors import UserError, unknown_name
@@ -22,6 +22,12 @@ from st_reid.files import check_new_folder, folder_written_whole, write_json
 
 PURPOSES = ("train", "evaluate", "extract")
 SHEET_CELLS, SHEET_COLUMNS = 40, 5
+WORDS = {
+    "jumps": "boxes that change their size at once",
+    "constant": "images of nearly one value",
+    "saturated": "images mostly black or white",
+    "twice": "images that two tracklets have",
+}
 logger = logging.getLogger(__name__)
 
 
@@ -99,8 +105,7 @@ def find_failures(dataset: Dataset, purpose: str | None = None, persons: int = 8
     """
 
     def can_train() -> None:
-        check_trainable(dataset.train)
-        known = len({t.person for t in dataset.train})
+        known = len({t.person for t in learnable(dataset.train)})
         if known < persons:
             raise UserError(f"{known} persons to train on, and a batch has {persons}; lower data.persons")
 
@@ -108,7 +113,7 @@ def find_failures(dataset: Dataset, purpose: str | None = None, persons: int = 8
         QueryGallery.of(Labels.of(dataset.query), Labels.of(dataset.gallery), EvalConfig())
 
     needed: dict[str, Callable[[], None]] = {"train": can_train, "evaluate": can_evaluate}
-    labelled = any(t.person for split in SPLITS for t in getattr(dataset, split))
+    labelled = any(t.is_known for split in SPLITS for t in getattr(dataset, split))
     if purpose is not None:
         wanted = [purpose]
     else:  # who has no persons at all can extract only, and knows
@@ -129,7 +134,7 @@ def _guess(root: str | None) -> str:
 
 
 def _overlap(dataset: Dataset) -> Counted:
-    train = {t.person for t in dataset.train if t.person}
+    train = {t.person for t in dataset.train if t.is_known}
     return count_some(sorted(train & {t.person for t in dataset.test}))
 
 
@@ -163,7 +168,8 @@ def _draw(dataset: Dataset, tracklets: Sequence[Tracklet], images: Images, folde
 def _announce(report: CheckReport, output: Path) -> None:
     for split, row in {**report["splits"], "together": report["together"]}.items():
         length = row["frames_a_tracklet"]
-        unknown = f" and {row['persons_unknown']} of unknown persons" if row["persons_unknown"] else ""
+        unknown = f", {row['persons_unknown']} of unknown persons" if row["persons_unknown"] else ""
+        unknown += f", {row['distractors']} distractors" if row["distractors"] else ""
         without_time = f", {row['without_time']} without time" if row["without_time"] else ""
         logger.info(
             f"{split:<9} {row['tracklets']:6} tracklets of {row['persons']} persons{unknown}, {len(row['cameras'])} "
@@ -180,7 +186,7 @@ def _announce(report: CheckReport, output: Path) -> None:
         if name == "median_size":
             logger.info(f"median size of an image: {row}")
         elif row["count"]:
-            what = {"jumps": "boxes that change their size at once"}.get(name, f"{name} images")
+            what = WORDS.get(name, f"{name} images")
             logger.info(f"{what}: {row['count']}, {row['for_example'][0]} first")
     pictures = ", ".join(str(p) for p in sorted(output.glob("*.png")))
     logger.info(f"report: {output / 'check.json'}, pictures: {pictures}")

@@ -59,7 +59,7 @@ def evaluate(
     The arguments are the options of ``python -m st_reid.evaluate``.
 
     Raises:
-        UserError: weights, features or a dataset that cannot be read or do not fit, or a folder in the way.
+        UserError: weights, features or a dataset that cannot be read or do not fit, or a folder that exists.
     """
     settings = dict(locals())  # as they were asked for, for config.yaml
     config, read = eval or EvalConfig(), data or ReadConfig()

@@ -11,7 +11,7 @@ from typing import Any
 from st_reid.drawing.html import Page, Table, render
 from st_reid.errors import UserError
 from st_reid.evaluation.check import CheckReport
-from st_reid.evaluation.report import Report, rankings_in, shares
+from st_reid.evaluation.report import Report, rankings_in, say_interval, shares
 from st_reid.features.calibrate import CalibrationReport
 from st_reid.features.search import SearchReport
 from st_reid.files import check_output, write_text
@@ -78,14 +78,15 @@ def _json(path: Path) -> dict[str, Any]:
 def _run(content: Report) -> Page:
     rows = []
     for name, row in rankings_in(content).items():
-        low, high = row["interval95"]["mAP"]
-        rows.append([name.replace("_", " "), *(f"{share:.1%}" for share in shares(row)), f"{low:.1%} to {high:.1%}"])
-    figures = Table("Figures", ["ranking", "rank-1", "rank-5", "rank-10", "mAP", "mINP", "mAP, 95% interval"], rows)
+        between = say_interval(row["interval95"]["mAP"]).removeprefix("95% interval ")
+        rows.append([name.replace("_", " "), row["num_valid"], *(f"{share:.1%}" for share in shares(row)), between])
+    columns = ["ranking", "valid queries", "rank-1", "rank-5", "rank-10", "mAP", "mINP", "mAP, 95% interval"]
+    figures = Table("Figures", columns, rows)
     tables = [figures]
     if "joint" in content:
         over = content["joint"]["over_camera_mask"]
         gains = [
-            [what, f"{100 * value:+.1f}", f"{100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}"]
+            [what, f"{100 * value:+.1f}", say_interval(bounds, "+.1f", 100).removeprefix("95% interval ")]
             for what, value, bounds in (
                 ("rank-1", over["rank1"], over["interval95"]["rank1"]),
                 ("mAP", over["mAP"], over["interval95"]["mAP"]),
@@ -145,8 +146,8 @@ def _calibration(content: CalibrationReport) -> Page:
     shares_of = content["open_set"]
     open_rows = [
         ["theirs is first", f"{shares_of['found']:.1%}"],
-        ["somebody else is", f"{shares_of['wrong']:.1%}"],
-        ["nobody is called the same", f"{shares_of['missed']:.1%}"],
+        ["another person is first", f"{shares_of['wrong']:.1%}"],
+        ["no tracklet is called the same", f"{shares_of['missed']:.1%}"],
         ["false alarms: the person is not in the gallery", f"{shares_of['false_alarms']:.1%}"],
     ]
     tables = [

@@ -1,15 +1,15 @@
-"""Who is looked for among whom, and by which rules: query and gallery, junk, average precision."""
+"""The evaluation protocol: query, gallery, junk and average precision."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from st_reid.config import EvalConfig
-from st_reid.data.tracklet import Labels
+from st_reid.data.tracklet import DISTRACTOR, UNKNOWN, Labels
 from st_reid.errors import UserError
 from st_reid.features.feature_set import FeatureSet
 from st_reid.retrieval import RankingResult, cosine_distance, evaluate_rank
@@ -22,20 +22,25 @@ class QueryGallery:
     """Query and gallery, and how they are ranked.
 
     Attributes:
-        query: the tracklets to look for.
+        query: the tracklets to look for, whose persons are known.
         gallery: the tracklets to look in.
         junk: ``same_camera`` or ``same_tracklet``: what is left out of the gallery for a query, among its person.
         ap: ``step`` or ``trapezoid``.
+        nobody: what became of tracklets of nobody known, in words by their kind.
     """
 
     query: Labels
     gallery: Labels
     junk: str
     ap: str
+    nobody: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, query: Labels, gallery: Labels, config: EvalConfig) -> QueryGallery:
-        """Resolve the junk rule ``auto`` and check that there is something to rank.
+        """Resolve the junk rule ``auto``, leave out what is nobody's, and check that there is something to rank.
+
+        A distractor is certainly none of the persons: no query, and wrong in the gallery. An unknown person may be
+        anybody: no query, and left out of the gallery unless ``config.unknown`` counts it as wrong.
 
         Raises:
             UserError: an empty query or gallery, persons that are not known, or no query with a match.
@@ -45,23 +50,37 @@ class QueryGallery:
                 f"{len(query)} query and {len(gallery)} gallery tracklets; evaluation needs both: "
                 "check the dataset's splits"
             )
-        unknown = int((query.person == "").sum() + (gallery.person == "").sum())
-        if unknown:
+        asked = query.is_known
+        if not asked.any() or not gallery.is_known.any():
+            count = int((~asked).sum() + (~gallery.is_known).sum())
             raise UserError(
-                f"{unknown} tracklets have no person, so there is nothing to evaluate; "
+                f"{count} tracklets have no person, so there is nothing to evaluate; "
                 "name the persons, for example with --identities of st_reid.tracklets"
             )
         junk = config.junk
         if junk == "auto":
             junk = "same_camera" if len(np.unique(gallery.camera)) > 1 else "same_tracklet"
-        found = cls(query, gallery, junk, config.ap)
-        q_views, g_views = (views.tolist() for views in found.views())
-        views_of = defaultdict(set)
-        for person, view in zip(gallery.person.tolist(), g_views, strict=True):
-            views_of[person].add(view)
-        if not any(views_of[p] - {view} for p, view in zip(query.person.tolist(), q_views, strict=True)):
-            raise UserError(NO_MATCH)  # now, and not after hours
+        unknown = gallery.person == UNKNOWN
+        kept = ~unknown if config.unknown == "junk" else np.ones(len(gallery), dtype=bool)
+        nobody = {}
+        if not asked.all():
+            nobody["queries"] = f"{(~asked).sum()} of {len(query)} are of nobody known, and not asked"
+        if unknown.any():
+            how = "left out" if config.unknown == "junk" else "counted as wrong"
+            nobody["unknown"] = f"{unknown.sum()} gallery tracklets of unknown persons are {how}"
+        if (distractors := int((gallery.person == DISTRACTOR).sum())) > 0:
+            nobody["distractors"] = f"{distractors} gallery tracklets are certainly none of the persons"
+        found = cls(query.labels(asked), gallery.labels(kept), junk, config.ap, nobody)
+        found._check_match()
         return found
+
+    def _check_match(self) -> None:
+        q_views, g_views = (views.tolist() for views in self.views())
+        views_of = defaultdict(set)
+        for person, view in zip(self.gallery.person.tolist(), g_views, strict=True):
+            views_of[person].add(view)
+        if not any(views_of[p] - {view} for p, view in zip(self.query.person.tolist(), q_views, strict=True)):
+            raise UserError(NO_MATCH)  # now, and not after hours
 
     def views(self) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
         """Return for query and gallery what must differ from the query's for an item of its person to count."""
@@ -91,4 +110,5 @@ class QueryGallery:
             "step": "step AP, means over queries with a match",
             "trapezoid": "trapezoidal AP, CMC and mAP divided by all queries",
         }
-        return {"junk": f"{self.junk}: {left_out[self.junk]}", "ap": f"{self.ap}: {ap[self.ap]}"}
+        rules = {"junk": f"{self.junk}: {left_out[self.junk]}", "ap": f"{self.ap}: {ap[self.ap]}"}
+        return rules | self.nobody

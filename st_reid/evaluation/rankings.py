@@ -1,13 +1,15 @@
-"""What features are worth: rankings by appearance, and where times are known by where and when too."""
+"""How good features are: rankings by appearance, and by place and time where times are known."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from st_reid.config import EvalConfig, JointConfig
+from st_reid.config import EvalConfig, ExpandConfig, JointConfig, RerankConfig
 from st_reid.data.tracklet import Labels
 from st_reid.errors import UserError
 from st_reid.evaluation.protocol import QueryGallery
@@ -22,8 +24,10 @@ from st_reid.retrieval import (
     rerank,
     rerank_distances,
 )
+from st_reid.retrieval.expansion import augment_gallery, expand_queries
 from st_reid.retrieval.matrix import Matrix
-from st_reid.retrieval.reranking import check_constants
+from st_reid.retrieval.ranking import encode_labels
+from st_reid.retrieval.reranking import check_constants, choose_neighbours
 from st_reid.retrieval.spatial_temporal import check_folds
 
 logger = logging.getLogger(__name__)
@@ -49,13 +53,15 @@ class Evaluation:
 
     Attributes:
         rankings: by name, see :func:`rank_all`.
-        transit_times: of which the joint metric made use, if it did.
+        transit_times: the model that the joint metric used; ``None`` without the joint metric.
         joint: its constants, chosen ones put in.
+        used: how features were expanded and re-ranked, in words by name; empty where they were not.
     """
 
     rankings: dict[str, Ranking]
     transit_times: SpatialTemporalModel | None
     joint: JointConfig
+    used: dict[str, str] = field(default_factory=dict)
 
 
 def evaluate_features(
@@ -81,11 +87,29 @@ def evaluate_features(
     joint = config.joint
     if transit_times is not None:
         if train is not None:
+            train = train.take(train.is_known)
             joint = _choose(train, joint)
             transit_times = _fit(train, joint)
         joint = replace(joint, bin_width=transit_times.bin_width, sigma=transit_times.sigma)  # a file brings its own
-    rankings = rank_all(pairs, *pairs.split(features), transit_times, replace(config, joint=joint))
-    return Evaluation(rankings, transit_times, joint)
+    config = replace(config, joint=joint, rerank=_with_neighbours(config.rerank, pairs))
+    used = {}
+    if config.rerank.use:
+        used["rerank"] = f"k1 {config.rerank.k1}, k2 {config.rerank.k2}, lambda {config.rerank.lambda_value:g}"
+    if config.expand.queries or config.expand.gallery:
+        used["expand"] = f"queries by {config.expand.queries}, gallery by {config.expand.gallery} neighbours"
+    for name, how in used.items():
+        logger.info(f"{name}: {how}")
+    rankings = rank_all(pairs, *pairs.split(features), transit_times, config)
+    return Evaluation(rankings, transit_times, joint, used)
+
+
+def _with_neighbours(config: RerankConfig, pairs: QueryGallery) -> RerankConfig:
+    """Return the constants of the re-ranking, those that were not given as the gallery wants them."""
+    gallery = pairs.gallery
+    k1, k2 = choose_neighbours(gallery.person[gallery.is_known], len(pairs.query) + len(gallery))
+    if config.k1 is not None:
+        k1, k2 = config.k1, max(1, round(0.3 * config.k1))
+    return replace(config, k1=k1, k2=k2 if config.k2 is None else config.k2)
 
 
 def chooses_constants(config: EvalConfig, transit_times: SpatialTemporalModel | None) -> bool:
@@ -96,20 +120,20 @@ def chooses_constants(config: EvalConfig, transit_times: SpatialTemporalModel | 
 def prepare(
     train: Labels, pairs: QueryGallery, config: EvalConfig, same_network: bool = True
 ) -> SpatialTemporalModel | None:
-    """Find out what an evaluation would stumble over, before hours of training, and return its transit times if any.
+    """Check what would make the evaluation fail, before training starts; return the transit times, if any.
 
     Raises:
         UserError: as :func:`fit_transit_times`, and constants of the re-ranking that do not go with the data.
     """
     if config.rerank.use:
-        constants = config.rerank
+        chosen = _with_neighbours(config.rerank, pairs)
         items = len(pairs.query) + len(pairs.gallery)
-        check_constants(items, len(pairs.query), constants.k1, constants.k2, constants.lambda_value)
+        check_constants(items, len(pairs.query), chosen.k1 or 0, chosen.k2 or 0, chosen.lambda_value)
     if config.joint.choose and config.joint.model is not None:
         raise UserError(CHOOSE_OR_MODEL)
     transit_times = fit_transit_times(train, pairs, config.joint, same_network)
     if transit_times is not None and config.joint.choose:
-        check_folds(train.person.tolist())
+        check_folds(train.person[train.is_known].tolist())
     return transit_times
 
 
@@ -136,37 +160,57 @@ def rank_all(
     model: SpatialTemporalModel | None,
     config: EvalConfig,
 ) -> dict[str, Ranking]:
-    """Rank by appearance; with a model of transit times also by the joint metric, and by what that has to beat.
+    """Rank by appearance; with several cameras and times also by what these tell.
 
     Args:
         pairs: the protocol.
         query: features of the query.
         gallery: features of the gallery.
         model: of transit times, or ``None``.
-        config: the constants of the joint metric, and whether to re-rank.
+        config: the constants of the joint metric, and whether to expand and to re-rank.
 
     Returns:
-        ``appearance``; with a model ``camera_mask``, appearance with the gallery of the query's own camera behind all
-        others, and ``joint``; and each of these re-ranked, as ``appearance_reranked`` and so on, if ``config`` says so.
+        ``appearance``; where there are two cameras ``camera_mask``, appearance with the gallery of the query's own
+        camera behind all others; with a model ``joint``; and each of these re-ranked, as ``appearance_reranked`` and so
+        on, if ``config`` says so.
 
     Raises:
         UserError: constants of the re-ranking that do not fit the data.
     """
-    distances: dict[str, Matrix] = {"appearance": cosine_distance(query.features, gallery.features)}
+    query, gallery = _expanded(query, gallery, config.expand)
     cameras = query.camera, gallery.camera
-    if model is not None:
+    several = len(np.unique(np.concatenate(cameras))) > 1
+    distances: dict[str, Matrix] = {"appearance": cosine_distance(query.features, gallery.features)}
+    if several:
         distances["camera_mask"] = other_cameras_first(distances["appearance"], *cameras)
+    if model is not None:
         distances["joint"] = joint_distance_of(query, gallery, model, config.joint)
     if config.rerank.use:
-        constants = {key: value for key, value in asdict(config.rerank).items() if key != "use"}
+        chosen = _with_neighbours(config.rerank, pairs)
+        constants: dict[str, Any] = {"k1": chosen.k1, "k2": chosen.k2, "lambda_value": chosen.lambda_value}
         again: dict[str, Matrix] = {"appearance_reranked": rerank(query.features, gallery.features, **constants)}
-        if model is not None:
+        if several:
             again["camera_mask_reranked"] = other_cameras_first(again["appearance_reranked"], *cameras)
+        if model is not None:
             everything = query.followed_by(gallery)
             joint = joint_distance_of(everything, everything, model, config.joint)
             again["joint_reranked"] = rerank_distances(joint, len(query), **constants)
         distances |= again
     return {name: Ranking(matrix, pairs.rank(matrix)) for name, matrix in distances.items()}
+
+
+def _expanded(query: FeatureSet, gallery: FeatureSet, config: ExpandConfig) -> tuple[FeatureSet, FeatureSet]:
+    if config.gallery:
+        gallery = replace(gallery, features=augment_gallery(gallery.features, config.gallery))
+    if config.queries:
+        names, others = encode_labels(query.tracklet, gallery.tracklet)
+
+        def itself(rows: slice) -> NDArray[np.bool_]:
+            return names[rows, None] == others
+
+        features = expand_queries(query.features, gallery.features, config.queries, itself)
+        query = replace(query, features=features)
+    return query, gallery
 
 
 def fit_transit_times(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -31,7 +31,7 @@ class Figures(TypedDict):
     mAP: float
     mINP: float
     num_valid: int
-    interval95: dict[str, list[float]]
+    interval95: dict[str, list[float] | None]
 
 
 class Gain(TypedDict):
@@ -39,7 +39,7 @@ class Gain(TypedDict):
 
     rank1: float
     mAP: float
-    interval95: dict[str, list[float]]
+    interval95: dict[str, list[float] | None]
 
 
 class JointFigures(Figures):
@@ -90,25 +90,33 @@ def figures(result: RankingResult) -> Figures:
         "mAP": round(result.mAP, 6),
         "mINP": round(result.mINP, 6),
         "num_valid": result.num_valid,
-        "interval95": {k: [round(v, 4) for v in bounds] for k, bounds in result.interval().items()},
+        "interval95": {key: _rounded(bounds) for key, bounds in result.interval().items()},
     }
 
 
+def _rounded(bounds: tuple[float, float] | None) -> list[float] | None:
+    return None if bounds is None else [round(bound, 4) for bound in bounds]
+
+
+def say_interval(bounds: Sequence[float] | None, how: str = ".1%", factor: float = 1.0) -> str:
+    """Return an interval in words."""
+    if bounds is None:
+        return "too few persons for an interval"
+    low, high = (format(factor * bound, how) for bound in bounds)
+    return f"95% interval {low} to {high}"
+
+
 def gain(results: Mapping[str, RankingResult]) -> Gain:
-    """Return by how much ``joint`` is above ``camera_mask``, with a 95 % bootstrap interval over queries."""
+    """Return by how much ``joint`` is above ``camera_mask``, with 95 % bootstrap intervals over persons."""
     joint, mask = results["joint"], results["camera_mask"]
-    rng = np.random.default_rng(0)
-    draws = rng.integers(joint.num_valid, size=(1000, joint.num_valid))
     rank1, ap = (joint.first_rank == 1) * 1.0 - (mask.first_rank == 1), joint.ap - mask.ap
-
-    def interval(values: NDArray[np.float64]) -> list[float]:
-        bounds = np.percentile(values[draws].sum(axis=1) / joint.divisor, [2.5, 97.5])
-        return [round(float(v), 4) for v in bounds]
-
     return {
         "rank1": round(float(rank1.sum() / joint.divisor), 6),
         "mAP": round(float(ap.sum() / joint.divisor), 6),
-        "interval95": {"rank1": interval(rank1), "mAP": interval(ap)},
+        "interval95": {
+            "rank1": _rounded(joint.interval_of(rank1)),
+            "mAP": _rounded(joint.interval_of(ap)),
+        },
     }
 
 
@@ -120,8 +128,7 @@ def shares(row: Figures) -> tuple[float, ...]:
 def lines(name: str, row: Figures) -> list[str]:
     """Return a ranking's figures as torchreid prints them."""
     ranks = [f"Rank-{k:<3}: {value:.1%}" for k, value in zip(RANKS, shares(row), strict=False)]
-    low, high = row["interval95"]["mAP"]
-    return [f"** {name} **", f"mAP: {row['mAP']:.1%}  (95% interval {low:.1%} to {high:.1%})", *ranks]
+    return [f"** {name} **", f"mAP: {row['mAP']:.1%}  ({say_interval(row['interval95']['mAP'])})", *ranks]
 
 
 def table(rows: Mapping[str, Figures]) -> list[str]:
@@ -164,7 +171,7 @@ def assemble(
     return {
         "arch": arch,
         "dataset": dataset,
-        "protocol": {**pairs.describe(), "frames": frames, **notes},
+        "protocol": {**pairs.describe(), "frames": frames, **evaluation.used, **notes},
         **rankings,  # type: ignore[typeddict-item] # mypy does not know their names
         "num_query": len(pairs.query),
         "num_gallery": len(pairs.gallery),
@@ -208,7 +215,9 @@ def draw(
 
 def announce(report: Report, folder: Path) -> None:
     """Log the figures, and where the rest of them is."""
-    for line in lines(f"{report['dataset']}: {report['num_query']} queries", report["appearance"]):
+    valid, every = report["appearance"]["num_valid"], report["num_query"]
+    queries = f"{every} queries" if valid == every else f"{valid} valid of {every} queries"
+    for line in lines(f"{report['dataset']}: {queries}", report["appearance"]):
         logger.info(line)
     rows = rankings_in(report)
     if len(rows) > 1:
@@ -216,10 +225,9 @@ def announce(report: Report, folder: Path) -> None:
             logger.info(line)
     if "joint" in report:
         over = report["joint"]["over_camera_mask"]
-        low, high = (100 * bound for bound in over["interval95"]["mAP"])
         logger.info(
             f"joint over camera_mask: rank-1 {100 * over['rank1']:+.1f}, mAP {100 * over['mAP']:+.1f} points "
-            f"(95% interval {low:+.1f} to {high:+.1f})"
+            f"({say_interval(over['interval95']['mAP'], '+.1f', 100)})"
         )
     logger.info(f"report:   {folder / 'report.json'}")
     logger.info(f"pictures: {', '.join(str(p) for p in sorted((folder / 'plots').glob('*.png')))}")

@@ -14,7 +14,6 @@ Nothing is sorted but each query's few matches: the others are counted between t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from st_reid.errors import UserError, unknown_name
+from st_reid.retrieval.bootstrap import mean_interval
 from st_reid.retrieval.matrix import BLOCK_BYTES, LazyMatrix, row_blocks
 
 AVERAGE_PRECISIONS = ("step", "trapezoid")
@@ -43,6 +43,7 @@ class RankingResult:
         first_rank: (num_valid,), the rank of each valid query's first match, from 1.
         ap: (num_valid,), each valid query's average precision.
         divisor: queries that CMC and mAP are means over: the valid ones, or with ``"trapezoid"`` all.
+        persons: (num_queries,), whose the queries are.
     """
 
     cmc: NDArray[np.float64]
@@ -54,19 +55,22 @@ class RankingResult:
     first_rank: NDArray[np.int64]
     ap: NDArray[np.float64]
     divisor: int
+    persons: NDArray
 
-    def interval(self, level: float = 0.95, samples: int = 1000) -> dict[str, tuple[float, float]]:
-        """Return percentile bootstrap intervals of ``rank1`` and ``mAP`` over the queries that they are means of."""
-        rng = np.random.default_rng(0)
-        draws = rng.integers(self.divisor, size=(samples, self.divisor))
-        tails = [50 * (1 - level), 50 * (1 + level)]
+    def interval(self) -> dict[str, tuple[float, float] | None]:
+        """Return 95 % intervals of ``rank1`` and ``mAP``, see :func:`~st_reid.retrieval.bootstrap.mean_interval`."""
+        return {
+            "rank1": self.interval_of((self.first_rank == 1).astype(float)),
+            "mAP": self.interval_of(self.ap),
+        }
 
-        def of(values: NDArray[np.floating]) -> tuple[float, float]:
-            values = np.pad(values, (0, self.divisor - len(values)))  # a query without a match adds nothing
-            low, high = np.percentile(values[draws].mean(axis=1), tails)
-            return float(low), float(high)
-
-        return {"rank1": of((self.first_rank == 1).astype(float)), "mAP": of(self.ap)}
+    def interval_of(self, values: NDArray[np.floating]) -> tuple[float, float] | None:
+        """Return the 95 % interval of the mean of some ``values`` (num_valid,), over the same queries as mAP's."""
+        if self.divisor == self.num_valid:
+            return mean_interval(values, self.persons[self.valid])
+        every = np.zeros(self.num_queries)
+        every[self.valid] = values  # a query without a match adds nothing
+        return mean_interval(every, self.persons)
 
 
 def evaluate_rank(
@@ -102,18 +106,17 @@ def evaluate_rank(
     distances = distmat if isinstance(distmat, LazyMatrix | Tensor) else np.asarray(distmat)
     q_pids, g_pids, q_camids, g_camids = map(np.asarray, (q_pids, g_pids, q_camids, g_camids))
     _check(tuple(distances.shape), q_pids, g_pids, q_camids, g_camids, max_rank, ap)
-    device = distances.device if isinstance(distances, Tensor) else torch.device("cpu")
+    device = distances.device if isinstance(distances, Tensor) else "cpu"
     q_persons, g_persons = (torch.as_tensor(labels, device=device) for labels in encode_labels(q_pids, g_pids))
     q_views, g_views = (torch.as_tensor(labels, device=device) for labels in encode_labels(q_camids, g_camids))
     persons = _Persons(g_persons)
-    average_precision = _step_ap if ap == "step" else _trapezoid_ap
     found = []
     for rows in row_blocks(tuple(distances.shape), block_bytes):
         block = _block(distances, rows)
         own, is_own = persons.of(q_persons[rows])
         is_match = is_own & (g_views[own] != q_views[rows, None])
         if is_match.any():
-            found.append(_rank_block(block, rows.start, own, is_own, is_match, average_precision))
+            found.append(_rank_block(block, rows.start, own, is_own, is_match, ap))
     if not found:
         raise UserError(NO_MATCH)
     valid, first_rank, precision, penalty = (torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
@@ -128,11 +131,12 @@ def evaluate_rank(
         first_rank=first_rank,
         ap=precision,
         divisor=divisor,
+        persons=q_pids,
     )
 
 
 def _rank_block(
-    block: Tensor, start: int, own: Tensor, is_own: Tensor, is_match: Tensor, average_precision: Callable[..., Tensor]
+    block: Tensor, start: int, own: Tensor, is_own: Tensor, is_match: Tensor, ap: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the queries of a block that have a match, and of each its first rank, AP and inverse penalty.
 
@@ -142,7 +146,7 @@ def _rank_block(
         own: (n, k) gallery items of each query's person, padded.
         is_own: (n, k) which of these are no padding.
         is_match: (n, k) which of these are no junk either.
-        average_precision: of matches, see :func:`_step_ap`.
+        ap: ``"step"`` or ``"trapezoid"``.
     """
     matches = is_match.sum(dim=1)
     has_match = matches.nonzero()[:, 0]
@@ -151,6 +155,7 @@ def _rank_block(
     others = _count_up_to(match, block) - _count_up_to(match, d_own, is_own)
     is_real = torch.arange(match.shape[1], device=block.device) < matches[:, None]
     ranks = others + torch.arange(1, match.shape[1] + 1, device=block.device)
+    average_precision = _step_ap if ap == "step" else _trapezoid_ap
     precision = average_precision(match, matches, others).masked_fill(~is_real, 0).sum(dim=1) / matches
     penalty = matches / ranks.gather(1, (matches - 1).clamp(min=0)[:, None])[:, 0]
     return has_match + start, ranks[has_match, 0], precision[has_match], penalty[has_match]

@@ -85,7 +85,7 @@ class SpatialTemporalModel:
             raise UserError(f"sigma is {sigma}; expected at least {MIN_SIGMA} bins")
         cameras, camera = np.unique(camids, return_inverse=True)
         cameras = np.array(cameras.tolist())  # plain labels, which a file can hold
-        clock = clock - (clock.min() if clock.size else 0)  # EPSILON shall not feel the clock's origin
+        clock = clock - (clock.min() if clock.size else 0)  # so that EPSILON does not depend on the clock's origin
         later, earlier, gaps = _transits(np.unique(pids, return_inverse=True)[1], camera, clock, len(cameras))
         if not gaps.size:
             raise UserError(

@@ -1,4 +1,4 @@
-"""What a run does with a model: train an epoch, extract features."""
+"""Trains a model for one epoch."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def train_one_epoch(
         totals: what was counted before; is added to.
         seed: of the run.
         epoch: number of this one.
-        after_step: is called where the epoch can be interrupted: its time counts as nobody's.
+        after_step: called after each step, where the epoch can be interrupted; not included in timings.
         description: for the progress bar.
 
     Raises:

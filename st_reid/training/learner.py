@@ -1,4 +1,4 @@
-"""The optimisation step: what it needs, what it changes, and what has to be kept to go on with it."""
+"""One optimisation step, and the state needed to resume."""
 
 from __future__ import annotations
 
@@ -171,7 +171,8 @@ def _accuracy(output: Any, labels: Tensor) -> float:
 def synchronize_batchnorm(model: nn.Module, world: World) -> None:
     """Make a model's batch norms take their statistics over the clips of all processes.
 
-    torch's own do so on GPUs only; :class:`~st_reid.layers.stam.FramewiseBatchNorm2d` is none of those that it knows.
+    torch's own do so on GPUs only, and torch does not know
+    :class:`~st_reid.models.layers.stam.FramewiseBatchNorm2d`.
     """
     for module in model.modules():
         for name, child in module.named_children():

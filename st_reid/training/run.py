@@ -49,7 +49,7 @@ def train(config: TrainConfig) -> Path:
     training image only when its turn comes.
 
     Raises:
-        UserError: a setting, a dataset, weights or a folder that will not do.
+        UserError: an invalid setting, dataset, weights or folder.
     """
     with together():
         run = TrainingRun(config)
@@ -204,7 +204,7 @@ class TrainingRun:
     def _choose_best(self, row: dict[str, Any]) -> None:
         if "val_mAP" not in row or row["val_mAP"] < self.best.get("val_mAP", -1):
             return
-        # Of equals the later: few validation identities are soon all found, while it goes on to learn.
+        # Of equals the later: few validation identities are soon all found, while the model still learns.
         self.best = {"epoch": self.epoch, "val_mAP": row["val_mAP"], "val_rank1": row["val_rank1"]}
         if self.world.is_main:
             self.checkpoints.save_best(self._checkpoint())

@@ -81,15 +81,13 @@ def run_folder(config: TrainConfig) -> Path:
     """
     folder = Path(config.output or f"runs/{config.arch}-{config.sources}-seed{config.seed}")
     if config.resume is None and folder.exists() and any(folder.iterdir()):
-        raise UserError(
-            f"{folder} holds a run already; pass another --output, or --resume {folder} to go on with that run"
-        )
+        raise UserError(f"{folder} holds a run already; pass another --output, or --resume {folder} to resume that run")
     check_output(folder)
     return folder
 
 
 def read_resumed(config: TrainConfig) -> dict[str, Any] | None:
-    """Return the checkpoint that a run goes on from, ``None`` if it begins.
+    """Return the checkpoint to resume from; ``None`` for a new run.
 
     Raises:
         UserError: it cannot be read, and which one before it can; it is of no run, or of one with other settings.

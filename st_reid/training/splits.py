@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from st_reid.config import TrainConfig
 from st_reid.data.datasets import read_dataset
 from st_reid.data.sampling import derived_rng
-from st_reid.data.tracklet import Dataset, Labels, Tracklet, check_trainable, person_labels
+from st_reid.data.tracklet import Dataset, Labels, Tracklet, learnable, person_labels
 from st_reid.errors import UserError
 from st_reid.evaluation.protocol import QueryGallery
 from st_reid.evaluation.rankings import prepare
@@ -56,7 +56,7 @@ class Splits:
 
 
 def read_splits(config: TrainConfig, world: World) -> Splits:
-    """Read the datasets of a run, and find out what training or evaluation would stumble over.
+    """Read the datasets of a run, and check what would make training or evaluation fail.
 
     Raises:
         UserError: a dataset that cannot be read, or does not serve.
@@ -66,10 +66,10 @@ def read_splits(config: TrainConfig, world: World) -> Splits:
     tested = source
     if config.targets is not None:
         tested = read_dataset(config.targets, config.target_root or config.root)
-    check_trainable(source.train, source.name)
+    train = learnable(source.train, source.name)
     test = QueryGallery.of(Labels.of(tested.query), Labels.of(tested.gallery), config.eval)
     transit_times = prepare(Labels.of(source.train), test, config.eval, config.targets is None)
-    learned, held_out = split_validation(source.train, config.val_identities, config.seed)
+    learned, held_out = split_validation(train, config.val_identities, config.seed)
     validation = None
     if held_out:  # one query for each identity and camera, all tracklets as gallery
         first = {(t.person, t.camera): t for t in reversed(held_out)}

@@ -24,6 +24,7 @@ def test_what_is_in_a_dataset(dataset_folder, tmp_path, caplog):
         "frames_a_tracklet": {"least": 5, "median": 5.5, "most": 6},
         "persons": 6,
         "persons_unknown": 0,
+        "distractors": 0,
         "persons_of_one_camera": {"count": 0, "for_example": []},
         "cameras": {"cam0": 6, "cam1": 6},
         "without_time": 0,

@@ -75,13 +75,14 @@ def test_a_run_and_an_evaluation(which, request, tmp_path):
     folder = request.getfixturevalue(which)
     content, page = content_of(folder, "report.json"), page_of(folder, tmp_path)
     head, *rows = page.tables["Figures"]
-    assert head == ["ranking", "rank-1", "rank-5", "rank-10", "mAP", "mINP", "mAP, 95% interval"]
+    assert head == [*("ranking", "valid queries", "rank-1", "rank-5", "rank-10", "mAP", "mINP", "mAP, 95% interval")]
     rankings = rankings_in(content)
     assert {"appearance", "camera_mask", "joint"} <= set(rankings)
     assert [row[0] for row in rows] == [name.replace("_", " ") for name in rankings]
     for row, figures in zip(rows, rankings.values(), strict=True):
-        assert row[1:6] == [percent(figures[key]) for key in ("rank1", "rank5", "rank10", "mAP", "mINP")]
-        assert row[6] == " to ".join(map(percent, figures["interval95"]["mAP"]))
+        assert row[1] == str(figures["num_valid"])
+        assert row[2:7] == [percent(figures[key]) for key in ("rank1", "rank5", "rank10", "mAP", "mINP")]
+        assert row[7] == " to ".join(map(percent, figures["interval95"]["mAP"]))
     gain = content["joint"]["over_camera_mask"]
     (_, *gains) = page.tables["What the joint metric adds to the camera mask"]
     assert [row[:2] for row in gains] == [

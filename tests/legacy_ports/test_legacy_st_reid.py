@@ -26,12 +26,15 @@ def test_read_features(tmp_path):
         literal.read_features(tmp_path / "short.mat")
 
 
-def test_read_distribution_gives_the_model_that_was_fitted(tmp_path):
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_read_distribution_gives_the_model_that_was_fitted(tmp_path, smoothed):
+    """The original saves the counts brought to a sum of 1, and smooths when it evaluates."""
     rng = np.random.default_rng(0)
     pids, camids, times = rng.integers(20, size=100), rng.integers(3, size=100), rng.integers(9000, size=100)
-    table = literal.smooth_distribution(literal.spatial_temporal_distribution(camids, pids, times, cameras=3, bins=400))
+    table = literal.spatial_temporal_distribution(camids, pids, times, cameras=3, bins=400)
+    table = literal.smooth_distribution(table) if smoothed else table
     scipy.io.savemat(tmp_path / "pytorch_result2.mat", {"distribution": table})
-    read = literal.read_distribution(tmp_path / "pytorch_result2.mat")
+    read = literal.read_distribution(tmp_path / "pytorch_result2.mat", smoothed=smoothed)
     fitted = SpatialTemporalModel.fit(pids, camids + 1, times)
     places = camids + 1, times, camids + 1, times
     np.testing.assert_allclose(read.probability(*places), fitted.probability(*places), atol=1e-12)

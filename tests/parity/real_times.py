@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from st_reid.data.datasets import dukemtmcreid, market1501
+from st_reid.data.tracklet import DISTRACTOR
 
 NAMES = Path(__file__).parent
 PARSE = {"market": market1501.parse_name, "duke": dukemtmcreid.parse_name}
@@ -53,7 +54,7 @@ def _columns(rows: list[tuple[str, str, float] | None]) -> Columns:
 
 
 def _features(persons: NDArray[np.str_], seed: int, dim: int) -> NDArray[np.float32]:
-    number = persons.astype(int)
+    number = np.where(persons == DISTRACTOR, "0", persons).astype(int)
     centres = np.random.RandomState(0).standard_normal((9000, dim))
     features = np.where(number[:, None] > 0, centres[np.maximum(number, 0)], 0)
     features = features + 2.2 * np.random.RandomState(seed).standard_normal((len(persons), dim))

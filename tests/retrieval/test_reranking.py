@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from st_reid.errors import UserError
 from st_reid.retrieval import LazyMatrix, normalize, rerank, rerank_distances
+from st_reid.retrieval.reranking import choose_neighbours
 from st_reid.torchreid_compat import submodule
 
 
@@ -104,3 +105,24 @@ def test_errors_of_distances():
         rerank_distances(-euclidean(clusters(0)), 60)
     with pytest.raises(UserError, match="not finite"):
         rerank_distances(np.full((30, 30), np.nan, dtype=np.float32), 5)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([4] * 8, (6, 2)),  # the piece of MARS
+        ([3, 4, 4, 4, 3, 4, 4, 3, 4, 4], (6, 2)),  # PETS
+        ([17] * 50, (20, 6)),  # Market-1501: the published ones
+        ([1000] * 3, (20, 6)),
+        ([1] * 30, (2, 1)),
+    ],
+)
+def test_neighbours_follow_from_the_items_that_a_person_has(counts, expected):
+    persons = np.repeat(np.arange(len(counts)), counts)
+    assert choose_neighbours(persons, len(persons)) == expected
+
+
+def test_neighbours_without_labels_follow_from_the_size():
+    assert choose_neighbours(None, 36) == (6, 2)
+    assert choose_neighbours(None, 100_000) == (20, 6)
+    assert choose_neighbours(None, 3) == (2, 1)

@@ -1,0 +1,30 @@
+"""Intervals of means over queries, by drawing persons: the queries of one person are alike."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def mean_interval(
+    values: NDArray[np.floating], persons: NDArray, *, level: float = 0.95, samples: int = 1000
+) -> tuple[float, float] | None:
+    """Return the percentile bootstrap interval of a mean, over persons drawn with replacement.
+
+    Args:
+        values: (Q,) a query each.
+        persons: (Q,) whose they are.
+        level: of the interval.
+        samples: how often to draw.
+
+    Returns:
+        Its bounds; ``None`` for fewer than two persons, of whom nothing can be said.
+    """
+    codes = np.unique(persons, return_inverse=True)[1]
+    count = int(codes.max(initial=-1)) + 1
+    if count < 2:
+        return None
+    sums, sizes = np.bincount(codes, values, count), np.bincount(codes, minlength=count)
+    draws = np.random.default_rng(0).integers(count, size=(samples, count))
+    low, high = np.percentile(sums[draws].sum(axis=1) / sizes[draws].sum(axis=1), [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
