@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from st_reid import cli
 from st_reid.config import Opset, PositiveInt, ReadConfig, Seed, WeightsConfig
@@ -18,6 +19,8 @@ class ExportConfig(WeightsConfig):
         output: MODEL.onnx, or MODEL.pt2 for torch.export; how its input is made is written beside it, to MODEL.json.
         seq_len: frames in a clip; null for what the checkpoint was trained with, or 8; for 1 where the model does not
             use time and the sampler is all, as evaluation does.
+        format: auto for what the output's suffix says; torchreid writes a frame-level model's weights to MODEL.pth,
+            under the names that torchreid, and what is built on it, expect.
         sampler: which clips of a tracklet are to be averaged, for MODEL.json; all for every frame.
         opset: of ONNX; null for the newest that is exported and that the onnxruntime here runs.
         sources: a dataset to check the export on too; null for random clips alone.
@@ -30,6 +33,7 @@ class ExportConfig(WeightsConfig):
     """
 
     output: str
+    format: Literal["auto", "torchreid"] = "auto"
     sampler: str = "all"
     opset: Opset | None = None
     sources: str | None = None
@@ -44,9 +48,13 @@ class ExportConfig(WeightsConfig):
 def main(argv: list[str]) -> None:
     """Parse and run the command."""
     config = cli.parse(ExportConfig, argv, NAME)
-    from st_reid.models.exporting import export
+    from st_reid.models.exporting import export, export_weights
 
-    export(**vars(config))
+    settings = dict(vars(config))
+    if settings.pop("format") == "torchreid":
+        export_weights(config.weights, config.output, config.arch, config.options)
+    else:
+        export(**settings)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Options, configuration files and the one line that a mistake gets."""
 
 import json
+import os
 import re
 import resource
 import subprocess
@@ -324,3 +325,53 @@ def test_version():
 def test_configs_of_the_project_are_valid():
     for file in (Path(__file__).parents[1] / "configs").rglob("*.yaml"):
         assert train.parse(["--config", str(file)]).arch == yaml.safe_load(file.read_text())["arch"]
+
+
+MINE = """
+from torch import nn
+from st_reid.models.base import MODELS, ClipModel
+
+class Mine(ClipModel):
+    feature_dim = 3
+    def __init__(self, classes):
+        super().__init__()
+        self.scale = nn.Parameter(nn.init.ones_(__import__("torch").empty(3)))
+    def forward_clips(self, clips):
+        return clips.mean(dim=(1, 3, 4)) * self.scale
+
+MODELS.add("mine_of_a_file", lambda num_classes: Mine(num_classes))
+"""
+
+
+@pytest.mark.parametrize("how", ["file", "equals", "module"])
+def test_a_model_of_ones_own_from_the_command_line(how, dataset_folder, tmp_path):
+    import torch
+
+    (tmp_path / "my_models.py").write_text(MINE)
+    torch.save({"scale": torch.ones(3)}, tmp_path / "w.pth")
+    option = {"file": ["--import", "my_models.py"], "equals": ["--import=my_models.py"],
+              "module": ["--import", "my_models"]}[how]  # fmt: skip
+    argv = ["--arch", "mine_of_a_file", "--weights", "w.pth", "--sources", "manifest", "--root", str(dataset_folder)]
+    command = [sys.executable, "-m", "st_reid.evaluate", *option, *argv, "--output", "out", "--data.workers", "0"]
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), str(tmp_path)])
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "manifest: 6 queries" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        (None, "no.py", "--import no.py: FileNotFoundError"),
+        (None, "no_such_module_here", "--import no_such_module_here: ModuleNotFoundError"),
+        ("1 / 0", "x.py", "--import x.py: ZeroDivisionError: division by zero"),
+        ("def", "x.py", "--import x.py: SyntaxError"),
+    ],
+)
+def test_what_cannot_be_imported(text, name, message, command_error, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    assert message in command_error(train.main, ["--import", name], monkeypatch)

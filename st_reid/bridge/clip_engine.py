@@ -25,7 +25,7 @@ from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.clips import SAMPLERS
 from st_reid.data.datasets import known_options, read_dataset
 from st_reid.data.loader import ClipDataset, eval_loader, train_loader
-from st_reid.data.tracklet import Dataset, Labels, Tracklet, check_trainable, person_labels
+from st_reid.data.tracklet import Dataset, Labels, Tracklet, learnable, person_labels
 from st_reid.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TrainTransform, Transform, to_float
 from st_reid.errors import UserError, unknown_name
 from st_reid.evaluation.protocol import QueryGallery
@@ -37,7 +37,7 @@ from st_reid.torchreid_compat import submodule
 
 TRANSFORMS = {"random_flip": {"flip": 0.5}, "random_crop": {"crop": 0.5}, "random_erase": {"erase": 0.5}}
 TRANSFORMS |= {"color_jitter": {"jitter": 0.2}}
-"""torchreid's names of augmentations, and what they are to :class:`TrainTransform`. ``random_patch`` has no like."""
+"""torchreid's names of augmentations, as fields of :class:`TrainTransform`. ``random_patch`` has no equivalent."""
 SAMPLE_METHODS = {"random": "restricted_random", "all": "restricted_random"}
 """torchreid's names of samplers, and what they are in training: ``all`` cannot be batched there."""
 TRAIN_SAMPLERS = ("RandomSampler", "RandomIdentitySampler")
@@ -166,19 +166,25 @@ class ClipDataManager:
         For a model that does not use time ``all`` makes clips of one frame, so the mean over clips is that over frames.
         """
         return {
-            name: {
-                part: _Batches(
-                    eval_loader(tracklets, self._spec, self._read, uses_time=uses_time, device=self._device),
-                    self._test_batch,
-                )
-                for part, tracklets in parts.items()
-            }
+            name: {part: self._test_batches(name, tracklets, uses_time) for part, tracklets in parts.items()}
             for name, parts in self.test_dataset.items()
         }
 
-    def _test_batch(self, batch: Any) -> dict[str, Any]:
-        clips, tracklets, weights = batch
-        return {"img": self._normalise(clips), "tracklet": tracklets, "weight": weights}
+    def _test_batches(self, target: str, tracklets: Sequence[Tracklet], uses_time: bool) -> _Batches:
+        parts = self.test_dataset[target]
+        every = Labels.of((*parts["query"], *parts["gallery"]))
+        persons, cameras = (np.unique(column) for column in (every.person, every.camera))
+        labels = Labels.of(tracklets)
+        pids = torch.from_numpy(np.searchsorted(persons, labels.person))
+        camids = torch.from_numpy(np.searchsorted(cameras, labels.camera))
+
+        def convert(batch: Any) -> dict[str, Any]:
+            clips, owners, weights = batch
+            ours = {"pid": pids[owners], "camid": camids[owners], "impath": owners}
+            return {"img": self._normalise(clips), **ours, "tracklet": owners, "weight": weights}
+
+        loader = eval_loader(tracklets, self._spec, self._read, uses_time=uses_time, device=self._device)
+        return _Batches(loader, convert)
 
 
 class _Batches:
@@ -201,7 +207,7 @@ class _Batches:
 
 
 class _EveryTrackletItsOwnPerson(ClipDataset):
-    """Training clips drawn by tracklet, whosever it is: each once an epoch, and some again to fill the last batch."""
+    """Training clips drawn by tracklet, not by person: each once an epoch, some twice to fill the last batch."""
 
     def __init__(self, tracklets: Sequence[Tracklet], spec: ClipSpec, transform: Transform) -> None:
         super().__init__(tracklets, spec, transform)
@@ -256,7 +262,7 @@ class _ClipEngine:
             self.test_loader = datamanager.clips_to_test(uses_time=False)
 
     def train(self, *args: Any, **kwargs: Any) -> None:
-        """Train an epoch, with the draws of that epoch, also where a run goes on with ``start_epoch``."""
+        """Train an epoch, with the draws of that epoch, also when it is resumed with ``start_epoch``."""
         self.train_loader.epoch = self.epoch  # type: ignore[attr-defined]
         super().train(*args, **kwargs)  # type: ignore[misc]
 
@@ -366,6 +372,6 @@ def _together(datasets: Sequence[Dataset], everything: bool) -> list[Tracklet]:
     chosen = []
     for i, dataset in enumerate(datasets):
         tracklets = list(dict.fromkeys((*dataset.train, *(dataset.test if everything else ()))))
-        check_trainable(tracklets, dataset.name)
-        chosen += [replace(t, person=f"{i:03}/{t.person}", camera=f"{i:03}/{t.camera}") for t in tracklets]
+        known = learnable(tracklets, dataset.name)
+        chosen += [replace(t, person=f"{i:03}/{t.person}", camera=f"{i:03}/{t.camera}") for t in known]
     return chosen

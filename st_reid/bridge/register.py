@@ -18,32 +18,39 @@ import torch
 
 from st_reid import torchreid_compat
 from st_reid.bridge.imports import give_git_names
-from st_reid.data.datasets import dataset_names, known_options, read_dataset
+from st_reid.bridge.layers import teach_layers
+from st_reid.data.datasets import known_options, read_dataset, registered_datasets
 from st_reid.data.tracklet import Dataset, Tracklet, person_labels
 from st_reid.models.checkpoints import numpy_scalars
-from st_reid.models.factory import create_model, list_models
+from st_reid.models.factory import create_model, registered_models
 
 
 def register() -> None:
     """Put every model and video dataset whose name is free into torchreid, and teach its engines what a clip is.
 
-    Builds nothing and reads nothing. Doing it twice is harmless.
+    Names that are registered later follow at once. Builds nothing and reads nothing. Doing it twice is harmless.
     """
-    factory = torchreid_compat.model_factory()
-    for name in list_models():
-        factory.setdefault(name, _model_builder(name))
     _keep_clips_whole(torchreid_compat.submodule("engine"))
+    teach_layers(takes_clips)
     # Its checkpoints hold the rank-1 as a NumPy number, which torch.load is to read without reading code.
     torch.serialization.add_safe_globals(numpy_scalars())
     if torchreid_compat.is_pypi_layout():
         give_git_names()
+    registered_models().watch(_add_model)
+    registered_datasets().watch(_add_dataset)
+
+
+def _add_model(name: str) -> None:
+    torchreid_compat.model_factory().setdefault(name, _model_builder(name))
+
+
+def _add_dataset(name: str) -> None:
     data = torchreid_compat.submodule("data")
     taken = getattr(torchreid_compat.submodule("data.datasets"), "__video_datasets")
-    for name in dataset_names():
-        # mars and its like exist in torchreid; ours, with frames in true order and nothing lost, stand beside them.
-        theirs = name if name not in taken else f"st_reid_{name}"
-        if theirs not in taken:
-            data.register_video_dataset(theirs, _dataset_class(name, data.VideoDataset))
+    # mars and its like exist in torchreid; ours, with frames in true order and nothing lost, stand beside them.
+    theirs = name if name not in taken else f"st_reid_{name}"
+    if theirs not in taken:
+        data.register_video_dataset(theirs, _dataset_class(name, data.VideoDataset))
 
 
 def takes_clips(model: Any) -> bool:

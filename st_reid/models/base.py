@@ -13,6 +13,7 @@ COMMON_ARGUMENTS = ("loss", "pretrained", "seq_len", "height", "width")
 """What a model's builder may take by keyword beside its own options."""
 
 MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
+"""Builders of all models, by name."""
 
 
 class ClipModel(nn.Module):
@@ -20,7 +21,7 @@ class ClipModel(nn.Module):
 
     Attributes:
         feature_dim: D.
-        uses_time: whether a clip is more to it than the mean of its frames.
+        uses_time: false if the result is the mean over single frames.
 
     Shapes:
         - Input: (B, T, 3, H, W), or (B, 3, H, W) for B single frames, normalised by ImageNet's mean and deviation.
@@ -34,7 +35,9 @@ class ClipModel(nn.Module):
     feature_dim: int
     uses_time = True
 
-    def forward(self, clips: Tensor) -> Any:
+    def forward(self, clips: Tensor, return_featuremaps: bool = False) -> Any:
+        if return_featuremaps:  # as torchreid's tools for activation maps ask for them
+            return self.feature_maps(clips)
         if clips.ndim == 4:
             clips = clips[:, None]
         if clips.ndim != 5 or clips.shape[2] != 3 or 0 in clips.shape:
@@ -45,6 +48,10 @@ class ClipModel(nn.Module):
         """Map clips (B, T, 3, H, W) as the class says."""
         raise NotImplementedError
 
+    def feature_maps(self, clips: Tensor) -> Tensor:
+        """Return the maps of frames (B, T, 3, H, W) or (B, 3, H, W) before they are pooled: (..., C, h, w)."""
+        raise NotImplementedError(f"{type(self).__name__} has no feature maps to show")
+
     def rename_weights(self, state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return a state dict that others wrote under the names of this model; one of its own stays as it is."""
+        """Rename the weights of a foreign checkpoint to this model's names; own names are unchanged."""
         return state_dict

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from st_reid.files import written_whole
 
 CLASSIFIERS = ("classifier", "classifiers", "classifier_global", "classifier_local")
 """Modules that depend on the identities of the training set."""
-BEHIND_THE_FEATURE_MAP = (*CLASSIFIERS, "fc")
-"""What a network has behind its feature map: torchvision and torchreid call it so."""
+BEHIND_THE_FEATURE_MAP = (*CLASSIFIERS, "fc", "heads", "pixel_mean", "pixel_std")
+"""What a network has behind its feature map, or before its pixels: torchvision, torchreid and fast-reid call it so."""
+CONTAINERS = ("state_dict", "model_state_dict", "net_dict", "model")
+"""Where a checkpoint may have its weights."""
+PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")
 METADATA_KEYS = ("model", "config", "epoch", "best")
 """What a file of weights says of itself."""
 
@@ -36,7 +40,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"checkpoint {path} is no file; pass the path of a checkpoint")
+        raise UserError(f"checkpoint {path} does not exist; pass the path of a checkpoint")
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
     allowed = torch.serialization.get_safe_globals()  # what is allowed for good must outlast this
@@ -56,15 +60,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint: a bare state dict, or one under ``"state_dict"``, as torchreid writes it.
+    """Read the weights of a checkpoint: a bare state dict, or one inside a larger checkpoint.
 
-    The prefix ``module.``, which DataParallel leaves, is taken off.
+    torchreid writes ``"state_dict"``, fast-reid ``"model"``, others what is in ``CONTAINERS``. What DataParallel and
+    ``torch.compile`` put before the names is taken off.
 
     Raises:
         UserError: the file cannot be read, or holds no state dict.
     """
     checkpoint = load_checkpoint(path)
-    state_dict = checkpoint.get("state_dict", checkpoint)
+    inside = (checkpoint[name] for name in CONTAINERS if isinstance(checkpoint.get(name), dict))
+    state_dict = next((found for found in inside if _is_state_dict(found)), checkpoint.get("state_dict", checkpoint))
     if not isinstance(state_dict, dict) or not state_dict:
         raise UserError(f"checkpoint {path} holds no weights; expected a state dict, bare or under 'state_dict'")
     for name, value in state_dict.items():
@@ -73,7 +79,11 @@ def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 f"checkpoint {path} is no state dict: {name!r} is a {type(value).__name__}; expected tensors, "
                 "bare or under 'state_dict'"
             )
-    return {name.removeprefix("module."): value for name, value in state_dict.items()}
+    return {PREFIXES.sub("", name): value for name, value in state_dict.items()}
+
+
+def _is_state_dict(found: Mapping[Any, Any]) -> bool:
+    return bool(found) and all(isinstance(value, Tensor) for value in found.values())
 
 
 def load_matching(
@@ -172,7 +182,10 @@ def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> lis
     Raises:
         UserError: see :func:`load_state_dict` and :func:`load_matching`.
     """
-    return load_matching(model, load_state_dict(path), path, optional=BEHIND_THE_FEATURE_MAP)
+    state_dict, own = load_state_dict(path), model.state_dict()
+    if not own.keys() & state_dict.keys():  # as fast-reid and we ourselves name it in a whole model
+        state_dict = {name.removeprefix("backbone."): value for name, value in state_dict.items()}
+    return load_matching(model, state_dict, path, optional=BEHIND_THE_FEATURE_MAP)
 
 
 def numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:

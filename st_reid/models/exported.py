@@ -45,7 +45,7 @@ class ExportedModel:
         width: of its input in pixels.
         seq_len: frames T in a clip.
         feature_dim: D.
-        uses_time: whether a clip is more to it than the mean of its frames.
+        uses_time: false if the result is the mean over single frames.
         fingerprint: of the weights and the input, as :mod:`st_reid.models.fingerprint` has it.
 
     Shapes:

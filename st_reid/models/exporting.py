@@ -27,12 +27,15 @@ from st_reid.data.loader import eval_loader
 from st_reid.data.transforms import to_float
 from st_reid.errors import UserError, first_line
 from st_reid.files import check_output, written_whole
+from st_reid.models.checkpoints import save_checkpoint
 from st_reid.models.exported import ABOUT, INPUT, OUTPUT, PACKAGES, ExportedModel, need_packages
+from st_reid.models.frame_level import FrameLevel
 from st_reid.models.loading import LoadedModel, load_for_evaluation
 from st_reid.runtime.compute import Compute
 
 Features = Callable[[Tensor], Tensor]
 SUFFIXES = (".onnx", ".pt2")
+TORCHREID = ".pth"
 OPSET = 25  # the newest that onnxscript converts to
 TOLERANCE = 1e-4  # between unit-length features
 LAYOUT = {"antialias": True, "colors": "RGB", "dtype": "uint8", "layout": "batch, frame, color, row, column"}
@@ -79,7 +82,7 @@ def export(
     The arguments are the options of ``python -m st_reid.export``.
 
     Raises:
-        UserError: weights or a dataset that cannot be read, a missing package, a file in the way, a model that the
+        UserError: weights or a dataset that cannot be read, a missing package, a file that exists, a model that the
             exporter cannot take, or one that gives other features than in PyTorch.
     """
     read = data or ReadConfig()
@@ -116,8 +119,30 @@ def export(
     return agreement
 
 
+def export_weights(
+    weights: str, output: str, arch: str | None = None, options: Mapping[str, Any] | None = None
+) -> None:
+    """Write a frame-level model's weights under torchreid's names.
+
+    Raises:
+        UserError: weights that cannot be read, a model that torchreid does not have, or an output that exists.
+    """
+    file = Path(output)
+    if file.suffix != TORCHREID:
+        raise UserError(f"output {file}: weights for torchreid are a {TORCHREID} file; pass such a name")
+    if file.exists():
+        raise UserError(f"{file} exists; pass another --output, or remove it")
+    check_output(file.parent)
+    loaded = load_for_evaluation(weights, arch, options)
+    if not isinstance(loaded.model, FrameLevel):
+        raise UserError(f"{loaded.arch} is no model of torchreid's; expected a frame-level one, such as osnet_x1_0")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint({"state_dict": loaded.model.model.state_dict(), "epoch": 0}, file)
+    logger.info(f"{file}: {loaded.arch} for torchreid.utils.load_pretrained_weights and what is built on it")
+
+
 def _check(output: Path, sources: str | None, root: str | None) -> None:
-    """Find out what can be wrong before the minutes that an export takes."""
+    """Check for errors before the export, which takes minutes."""
     if output.suffix not in SUFFIXES:
         raise UserError(f"output {output} has no known suffix; expected a name that ends in {' or '.join(SUFFIXES)}")
     if root is not None and sources is None:

@@ -57,7 +57,7 @@ def create_model(
         **options: the model's own.
 
     Raises:
-        UserError: an unknown name, loss or option, or weights that cannot be had.
+        UserError: an unknown name, loss or option, or weights that cannot be loaded.
     """
     check_model(name, options)
     if loss not in LOSSES:

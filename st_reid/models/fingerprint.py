@@ -13,7 +13,7 @@ from st_reid.models.checkpoints import CLASSIFIERS
 
 
 def fingerprint(model: nn.Module, settings: Mapping[str, Any]) -> str:
-    """Return 16 hexadecimal digits that tell a model's weights and the settings of its input from others.
+    """Return a hash, 16 hexadecimal digits, of a model's weights and the settings of its input.
 
     Classifiers, which have no part in a feature, do not count.
     """
@@ -27,7 +27,7 @@ def fingerprint(model: nn.Module, settings: Mapping[str, Any]) -> str:
 
 
 def digest_of(settings: Any) -> str:
-    """Return 16 hexadecimal digits that tell plain values from others."""
+    """Return a hash, 16 hexadecimal digits, of plain values."""
     return hashlib.sha256(_as_text(settings)).hexdigest()[:16]
 
 

@@ -45,6 +45,10 @@ class FrameLevel(ClipModel):
     def forward_clips(self, clips: Tensor) -> Any:
         return mean_over_frames(self.model(clips.flatten(0, 1)), clips.shape[1])
 
+    def feature_maps(self, clips: Tensor) -> Tensor:
+        """Return the maps of torchreid's model, where it has such."""
+        return self.model(clips.flatten(0, -4), return_featuremaps=True).unflatten(0, clips.shape[:-3])
+
     def rename_weights(self, state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Rename a checkpoint of torchreid."""
         if any(name.startswith("model.") for name in state_dict):
@@ -66,7 +70,7 @@ def build_frame_level(
     ``height`` and ``width`` serve to measure its feature.
 
     Raises:
-        UserError: weights that cannot be had, or an input size that the model cannot take.
+        UserError: weights that cannot be loaded, or an input size that the model cannot take.
     """
     model = build_torchreid(name, num_classes=num_classes, loss=loss, download=pretrained is True)
     if not isinstance(pretrained, bool):

@@ -113,7 +113,7 @@ def load_for_evaluation(
     if str(weights).endswith(".onnx"):
         return _load_exported(weights, arch, options, chosen)
     checkpoint = load_checkpoint(weights)
-    if "model" in checkpoint or arch is None:
+    if arch is None or "name" in checkpoint.get("model", ()):
         model = build_from_checkpoint(checkpoint, weights)
         made_of = checkpoint["model"]
         if arch not in (None, made_of["name"]) or options:

@@ -113,14 +113,14 @@ def build_pcb(
     Args:
         num_classes: identities of the training set.
         loss: see :class:`PCB`.
-        pretrained: see :func:`st_reid.layers.backbone.build_backbone`.
+        pretrained: see :func:`st_reid.models.layers.backbone.build_backbone`.
         parts: see :class:`PCB`.
         dim: see :class:`PCB`.
         dropout: see :class:`PCB`.
         mirror: see :class:`PCB`.
 
     Raises:
-        UserError: weights that cannot be had, or options that do not fit.
+        UserError: weights that cannot be loaded, or options that do not fit.
     """
     for option, value in (("parts", parts), ("dim", dim)):
         if value < 1:

@@ -30,7 +30,7 @@ class PSTAHead(nn.Module):
         num_classes: identities of the training set.
         dim: channels D of the pyramid.
         levels: number of levels K.
-        grid: cells of the relations, see :class:`st_reid.layers.stam.Relation`.
+        grid: cells of the relations, see :class:`st_reid.models.layers.stam.Relation`.
 
     Shapes:
         - Input: (B, T, C, h, w), any T >= 1. Where T is no multiple of 2^K, frames are repeated evenly up to the next.
@@ -105,6 +105,10 @@ class PSTA(ClipModel):
             return logits
         return logits, means if self.triplet_before_neck else features
 
+    def feature_maps(self, clips: Tensor) -> Tensor:
+        """Return the backbone's maps, which the pyramid aggregates."""
+        return self.backbone(clips) if clips.ndim == 4 else per_frame(self.backbone, clips)
+
     def rename_weights(self, state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Rename a released checkpoint of the original PSTA."""
         return rename_psta(state_dict)
@@ -141,17 +145,17 @@ def build_psta(
     """Build PSTA on a backbone. It takes clips of any length and size.
 
     Args:
-        backbone: one of ``st_reid.layers.backbone.BACKBONES``.
+        backbone: one of ``st_reid.models.layers.backbone.BACKBONES``.
         num_classes: identities of the training set.
         loss: see :class:`PSTA`.
-        pretrained: see :func:`st_reid.layers.backbone.build_backbone`.
+        pretrained: see :func:`st_reid.models.layers.backbone.build_backbone`.
         dim: channels of the pyramid and of the feature.
         levels: levels of the pyramid; each halves the frames.
         triplet_before_neck: see :class:`PSTA`.
-        zero_init_residual: see :func:`st_reid.layers.backbone.build_backbone`.
+        zero_init_residual: see :func:`st_reid.models.layers.backbone.build_backbone`.
 
     Raises:
-        UserError: weights that cannot be had, or options that do not fit.
+        UserError: weights that cannot be loaded, or options that do not fit.
     """
     for option, value in (("dim", dim), ("levels", levels)):
         if value < 1:

@@ -22,6 +22,7 @@ from st_reid.models.checkpoints import load_backbone_weights
 from st_reid.registry import Registry
 
 BACKBONES: Registry[Callable[..., nn.Module]] = Registry("backbone")
+"""Builders of all backbones, by name."""
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d")
 # Those of torchreid's models that have a working `featuremaps`, less the ones that are a ResNet of the list above.
@@ -57,7 +58,7 @@ def build_backbone(
             weights; ``None`` where there are such branches and no weights to load.
 
     Raises:
-        UserError: an unknown name, weights that cannot be had or do not fit, or an option that the network lacks.
+        UserError: an unknown name, weights that cannot be loaded or do not fit, or an option that the network lacks.
     """
     if last_stride not in (1, 2):
         raise UserError(f"last_stride is {last_stride}; expected 1 or 2")
@@ -133,7 +134,7 @@ def build_torchreid(name: str, *, num_classes: int, loss: str, download: bool) -
     """Build a network of torchreid.
 
     Raises:
-        UserError: ``download``, and its weights cannot be had; torchreid itself may go on with random ones.
+        UserError: ``download``, and its weights cannot be loaded; torchreid itself may continue with random ones.
     """
     build = torchreid_compat.model_factory()[name]
     output = io.StringIO()  # torchreid prints what it loads
@@ -150,7 +151,7 @@ def build_torchreid(name: str, *, num_classes: int, loss: str, download: bool) -
     if hasattr(net, "transform_theta"):  # HACNN's, which makes a tensor on the CPU for images on a GPU
         net.transform_theta = MethodType(_transform_theta, net)
     for warning in caught:
-        # torchreid only warns where it has no weights, and would go on with random ones.
+        # torchreid only warns where it has no weights, and would continue with random ones.
         if download and "pretrained weights" in str(warning.message):
             raise _no_weights(name, str(warning.message))
     return net

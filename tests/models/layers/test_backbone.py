@@ -123,7 +123,7 @@ def test_checkpoint_of_another_network(tmp_path):
     torch.save(state, path)
     with pytest.raises(UserError, match=r"1 missing \(conv5\.conv\.weight\)"):
         build_backbone("osnet_x0_25", pretrained=path)
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="does not exist"):
         build_backbone("resnet18", pretrained=str(tmp_path / "absent.pth"))
 
 
