@@ -264,6 +264,7 @@ def registries(monkeypatch):
     dataset_names(), st_reid.list_models()  # ours are registered before theirs
     for registry in (SAMPLERS, DATASETS, MODELS):
         monkeypatch.setattr(registry, "_builders", dict(registry._builders))
+        monkeypatch.setattr(registry, "_watchers", [])  # torchreid is not told
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +330,7 @@ def test_what_is_added_as_explained_works(registries, tmp_path):
 
 # Names in the text
 
-OTHERS_OPTIONS = {"--help", "--config", "--standalone", "--nproc-per-node", "--node-rank", "--logdir"}
+OTHERS_OPTIONS = {"--help", "--import", "--config", "--standalone", "--nproc-per-node", "--node-rank", "--logdir"}
 INVENTED = {"--momentum", "--optim.momentum"}  # of an example
 MADE = {"benchmarks/results/MACHINE/"}  # by commands
 
