@@ -122,7 +122,7 @@ class World:
         return torch.stack(every, dim=1).flatten(0, 1)[:count].cpu().numpy()
 
     def share_first(self, tensors: Iterable[Tensor]) -> None:
-        """Give every process the first one's values of these tensors, in place."""
+        """Copy the first process's tensors to all processes, in place."""
         if self.size > 1:
             for tensor in tensors:
                 values = tensor.contiguous()
@@ -154,7 +154,7 @@ _lifeline: Lifeline | None = None
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Do the body, in which the processes meet, and part: an error in one of them ends them all."""
+    """Run the body with all processes connected, and disconnect afterwards; an error in one stops all."""
     global _lifeline
     try:
         yield

@@ -1,6 +1,6 @@
 """Ending a process when another one of its run has died.
 
-What they compute with does not always notice: gloo can wait for good on a message to a process that is gone, and nccl
+What they compute with does not always notice: gloo can wait forever on a message to a process that is gone, and nccl
 waits until its timeout. So each keeps a connection to the first process for nothing but this: the system closes it when
 its owner dies, whatever that one was doing.
 """

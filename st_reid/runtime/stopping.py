@@ -1,4 +1,4 @@
-"""Ending a run when somebody asks for it, at a place from which it can go on."""
+"""Stops a run on Ctrl-C or SIGTERM at a point from which it can resume."""
 
 from __future__ import annotations
 
