@@ -1,4 +1,4 @@
-"""``python -m st_reid.calibrate``: from labelled tracklets to the similarity from which on two are one person."""
+"""``python -m st_reid.calibrate``: find the similarity from which two tracklets are called the same person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m st_reid.check``: what is in a dataset, before anybody trains on it."""
+"""``python -m st_reid.check``: what is in a dataset, before training on it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ NAME = "python -m st_reid.check"
 
 @dataclass
 class CheckConfig:
-    """Say what is in a dataset, and what is wrong with it: exit status 2 where training or evaluation would fail.
+    """Say what is in a dataset, and what is wrong with it: exit status 2 if training or evaluation would fail.
 
     Attributes:
-        root: the folder of the dataset; it may stand first, without --root.
+        root: the folder of the dataset; it may be given first, without --root.
         sources: the dataset's name; null for manifest where there is a manifest.csv, else folders.
         output: the folder for check.json and pictures; null for runs/check-NAME. It must not exist.
-        purpose: what has to be possible with it; null for all that it has tracklets for.
-        persons: identities in a training batch, of which there must be as many.
+        purpose: what the dataset is for; null for everything that it has tracklets for.
+        persons: identities in a training batch; the dataset must have at least as many.
         tiny: images with fewer pixels in height or width are called tiny.
         read: whether to decode every image, which takes long, or to look at none.
         options: the dataset reader's own options.

@@ -28,7 +28,7 @@ C = TypeVar("C")
 def run(command: Callable[[list[str]], None], name: str) -> NoReturn:
     """Run a command line and exit: 0 on success, 2 with one line on a user's mistake, 130 on Ctrl-C, 143 on SIGTERM.
 
-    Of several processes the first one speaks; the others only warn.
+    Of several processes, only the first one logs more than warnings.
     """
     rank = int(os.environ.get("RANK", 0))  # which `torchrun` sets
     logging.basicConfig(level=logging.WARNING if rank else logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -49,7 +49,7 @@ def _import_modules(argv: list[str]) -> list[str]:
     """Import what ``--import`` names, files or modules, and return the other arguments.
 
     Raises:
-        UserError: there is none, or it ends in an error.
+        UserError: it does not exist, or its import fails.
     """
     rest: list[str] = []
     arguments = iter(argv)
@@ -64,13 +64,13 @@ def _import_modules(argv: list[str]) -> list[str]:
                 runpy.run_path(name, run_name=Path(name).stem)
             else:
                 importlib.import_module(name)
-        except Exception as error:  # it is anybody's code
+        except Exception as error:  # it can be any code
             raise UserError(f"--import {name}: {type(error).__name__}: {first_line(error)}") from error
     return rest
 
 
 def _explain_end(error: Exception) -> str:
-    """Return what to say of a mistake, or where a process died that this one needs; raise any other error again."""
+    """Return the message for a user's mistake or a process that died; raise any other error again."""
     text = one_line(error)
     if isinstance(error, UserError):
         return text
@@ -95,12 +95,12 @@ def one_line(error: BaseException) -> str:
 def parse(config_class: type[C], argv: list[str], name: str) -> C:
     """Parse a command line, and the YAML file that ``--config`` names, into a dataclass.
 
-    The command line wins over the file, the file over the dataclass's defaults: it is told only what was given.
+    The command line wins over the file, the file over the dataclass's defaults: only given values are set.
 
     Args:
         config_class: a dataclass whose fields, nested ones by dotted names, are the options.
-        argv: the arguments; dashes in option names are taken for underscores, and the end of a dotted name is enough
-            where it is unique. ``--config`` takes a file or the name of a recipe.
+        argv: the arguments; dashes in option names count as underscores, and the end of a dotted name is enough
+            if it is unique. ``--config`` takes a file or the name of a recipe.
         name: the program's name in its help.
 
     Raises:
@@ -124,7 +124,7 @@ def parse(config_class: type[C], argv: list[str], name: str) -> C:
     asked = [argument for argument in argv if re.match("-h$|--help$|--print_config", argument)]
     try:
         if asked:
-            with suppress(*_ERRORS):  # the answer has the defaults that hold with all else that is given
+            with suppress(*_ERRORS):  # the result has the defaults that belong to the given settings
                 parser.set_defaults(asdict(make([argument for argument in argv if argument not in asked])))
             parser.parse_args(argv)
         return make(argv)
@@ -132,7 +132,7 @@ def parse(config_class: type[C], argv: list[str], name: str) -> C:
         raise _explain(error, settings) from None
 
 
-OWN = ("config", "import")  # of every command line, and no settings
+OWN = ("config", "import")  # of every command line, but not settings
 _ERRORS = (ArgumentError, TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -167,7 +167,7 @@ def _plain(value: Any) -> Any:
 def _tidy(argv: list[str], settings: dict[str, Any]) -> list[str]:
     """Write options in full and joined with their values, a bare flag as true, and ``--config`` first.
 
-    A list has its values as texts, of which the parser makes what it holds: the camera 1 and the tracklet 0012 stay so.
+    The values of a list stay texts, and the parser converts them, so that a camera 1 and a tracklet 0012 stay as given.
     """
     parts: list[list[str]] = [[]]  # the options, each with its values, after what stands before the first
     for argument in argv:
@@ -194,7 +194,7 @@ def _tidy(argv: list[str], settings: dict[str, Any]) -> list[str]:
 
 
 def _full_name(name: str, settings: dict[str, Any]) -> str:
-    """Return the setting that ``name`` is, or is the end of; another name as it is, for the parser to judge."""
+    """Return the setting with the name ``name``, or with that end; an unknown name is returned unchanged."""
     full = [f"--{setting}" for setting in sorted(settings) if setting.endswith(f".{name}") and name not in settings]
     if len(full) > 1:
         raise UserError(f"--{name} may mean {' or '.join(full)}; write it in full")
@@ -218,7 +218,7 @@ _GOT = re.compile(
 
 
 def _explain(error: Exception, settings: dict[str, Any]) -> UserError:
-    """Say in a line what jsonargparse says in many."""
+    """Turn jsonargparse's error of many lines into one line."""
     message = one_line(error)
     if unknown := _UNKNOWN.search(message):
         return unknown_name("setting", ".".join(filter(None, unknown.groups())), settings)

@@ -18,8 +18,8 @@ from st_reid.files import write_text
 C = TypeVar("C", bound=type)
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
-# To jsonargparse what has a range is a class of its own, to everybody else a number. It reads the body of
-# `if TYPE_CHECKING` too, so this has to be the other way round.
+# For jsonargparse a number with a range is a class of its own; for type checkers it is a plain number. It also reads
+# the body of `if TYPE_CHECKING`, so the condition must be negated.
 if not TYPE_CHECKING:
     from jsonargparse.typing import ClosedUnitInterval as Share
     from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
@@ -33,7 +33,7 @@ if not TYPE_CHECKING:
     Finite = restricted_number_type("finite float", float, [(">", -inf), ("<", inf)])
     ShareBelowOne = restricted_number_type("0<=float<1", float, [(">=", 0), ("<", 1)])
     Cosine = restricted_number_type("-1<=float<=1", float, [(">=", -1), ("<=", 1)])
-    # Not of Any: there jsonargparse would import, and build, any class that a file names.
+    # Not Any: with it, jsonargparse would import and build any class that a file names.
     Options = dict[str, bool | int | float | str | list | dict | None]
 else:
     PositiveInt = int
@@ -73,7 +73,7 @@ _EXPECTED: dict[Any, str] = {
 
 
 def expected(kind: Any) -> str:
-    """Return what a setting of this type takes, in the words of an error."""
+    """Describe the values that a setting of this type takes, for error messages."""
     origin, kinds = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return ", or ".join(map(expected, kinds))
@@ -104,8 +104,8 @@ class WeightsConfig:
 
     Attributes:
         weights: a checkpoint of a training run, or an exported MODEL.onnx; or, with arch, a state dict or a checkpoint
-            of torchreid or of an original.
-        arch: the model's name, where the weights do not say it.
+            of torchreid or of the original code.
+        arch: the model's name, if the weights do not contain it.
         options: the model's own options, with arch.
         height: input height in pixels; null for what the checkpoint was trained with, or 256.
         width: input width in pixels; null for what the checkpoint was trained with, or 128.
@@ -126,11 +126,11 @@ class BoxesConfig:
 
     Attributes:
         format: mot, mot-corners (right and bottom instead of sizes), kitti, ultralytics (a folder of save_txt),
-            supervision-csv, supervision-json or cvat; auto recognises it by what is in the file.
-        classes: the classes to keep, as they stand in the file; null for persons, where the file has classes.
-        first_frame: number of the video's first frame in the file; null for that of the format.
+            supervision-csv, supervision-json or cvat; auto recognises it by the content of the file.
+        classes: the classes to keep, as written in the file; null for persons, if the file has classes.
+        first_frame: number of the video's first frame in the file; null for the format's own.
         min_confidence: drop boxes of a lower confidence, keep those without one; null drops those of confidence 0.
-        strict: stop at a box that would be dropped: of no size, outside of its frame, beyond the video's end.
+        strict: stop at a box that would be dropped: one without size, outside the frame, or after the video's end.
     """
 
     format: str = "auto"
@@ -146,7 +146,7 @@ class DeviceConfig:
 
     Attributes:
         device: auto, cpu, cuda, cuda:1, ...
-        precision: float32, bfloat16, float16 on a GPU, or auto for bfloat16 where the device computes in it.
+        precision: float32, bfloat16, float16 on a GPU, or auto for bfloat16 if the device supports it.
     """
 
     device: str = "auto"
@@ -156,7 +156,7 @@ class DeviceConfig:
 @_remembers_given
 @dataclass
 class ModelConfig:
-    """The model beyond its name.
+    """Settings of the model, besides its name.
 
     Attributes:
         loss: softmax for cross entropy alone, triplet to add the triplet loss.
@@ -176,7 +176,7 @@ class ReadConfig:
 
     Attributes:
         options: the dataset reader's own options, such as {queries_in_gallery: false}.
-        workers: processes that read images; 0 reads in the main one.
+        workers: processes that read images; with 0 the main process reads them.
         on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
         interpolation: how images are resized, in training and in tests; null for what the checkpoint was trained with,
             or bilinear.
@@ -195,14 +195,14 @@ class DataConfig(ReadConfig):
 
     Attributes:
         sampler: how a training clip is drawn from its tracklet.
-        persons: identities in a training batch, P; of several processes together.
-        clips: clips of each, K.
-        batches: batches an epoch; null for each identity once.
+        persons: identities in a training batch, P; if several processes train, in all of them together.
+        clips: clips of each identity, K.
+        batches: batches per epoch; null for each identity once.
         crop: probability that a training clip is cropped.
         flip: probability that it is mirrored.
         erase: probability that a rectangle of it is erased.
         jitter: strength of a random change of its brightness, contrast and saturation.
-        cast: strength of a random change of its white balance, red, green and blue each for itself.
+        cast: strength of a random change of its white balance, red, green and blue separately.
     """
 
     sampler: str = "random_interval"
@@ -219,27 +219,27 @@ class DataConfig(ReadConfig):
 @_remembers_given
 @dataclass
 class OptimConfig:
-    """How the weights are changed.
+    """The optimizer, the learning rate and the loss.
 
     Attributes:
-        name: adam, adamw, whose weight decay is apart from the gradient, or sgd with momentum 0.9 as Nesterov's.
+        name: adam, adamw (with decoupled weight decay), or sgd (with Nesterov momentum 0.9).
         lr: learning rate after the warm-up.
-        backbone_lr: factor on it for the backbone.
-        weight_decay: L2 penalty; of adamw the share of the learning rate by which weights shrink.
-        warmup_epochs: linear warm-up from a hundredth of lr.
-        schedule: multiply by gamma at the milestones, or follow a cosine to zero.
-        milestones: epochs of the steps.
-        gamma: factor of a step.
+        backbone_lr: factor on lr for the backbone.
+        weight_decay: L2 penalty; with adamw, each step shrinks the weights by this times the learning rate.
+        warmup_epochs: epochs of linear warm-up from a hundredth of lr.
+        schedule: steps multiplies lr by gamma at the milestones; cosine lowers it to zero along a cosine.
+        milestones: epochs at which steps multiplies lr by gamma.
+        gamma: the factor at each milestone.
         label_smoothing: of the cross entropy.
         margin: of the triplet loss.
-        triplet_weight: of the triplet loss beside the cross entropy.
+        triplet_weight: weight of the triplet loss; the cross entropy has weight 1.
         levels: mean or sum of the losses of a model with several levels or parts.
-        accumulate: batches whose gradients are averaged for one step; the triplets are mined in each by itself.
-        clip_norm: the norm to which a longer gradient is cut; null leaves it.
-        ema: decay of an exponential moving average of the weights, which is then what is evaluated; 0 for none. It
-            averages over about 1 / (1 - ema) steps.
-        freeze_batchnorm: normalise by the running statistics that are there, and leave them.
-        sync_batchnorm: take the statistics over the clips of all processes; on GPUs only.
+        accumulate: batches whose gradients are averaged for one step; the triplets are mined within each batch.
+        clip_norm: the largest norm of the gradient, longer ones are scaled down to it; null for no limit.
+        ema: decay of an exponential moving average of the weights, which is then evaluated; 0 for none. It averages
+            over about 1 / (1 - ema) steps.
+        freeze_batchnorm: normalise by the stored running statistics, and do not update them.
+        sync_batchnorm: compute the statistics over the clips of all processes; on GPUs only.
         on_bad_loss: stop at a loss or gradient that is not finite, or skip the step.
     """
 
@@ -265,11 +265,11 @@ class OptimConfig:
 
 @dataclass
 class ComputeConfig:
-    """How a model is laid out and run; none of it changes what is computed.
+    """How a model runs; these settings do not change the result.
 
     Attributes:
-        compile: compile the model with torch.compile, which takes minutes once; on a CPU it needs a C++ compiler.
-        channels_last: whether convolutions lie in memory with their channels last, which is faster nearly everywhere.
+        compile: compile the model with torch.compile, which first takes minutes; on a CPU it needs a C++ compiler.
+        channels_last: store convolutions with their channels last in memory, which is usually faster.
     """
 
     compile: bool = False
@@ -294,10 +294,10 @@ class JointConfig:
     """How appearance is joined with where and when; the constants are those of ST-ReID and belong together.
 
     Attributes:
-        use: auto ranks by the joint metric too where every tracklet has a time; always makes it an error where one
-            has none; never leaves it out.
-        model: a file of fitted transit times, which a training run leaves as spatial_temporal.npz; null fits them on
-            the dataset's training tracklets.
+        use: auto also ranks by the joint metric if every tracklet has a time; always stops with an error if one has
+            no time; never does not use it.
+        model: a file of fitted transit times, such as spatial_temporal.npz of a training run; null fits them on the
+            dataset's training tracklets.
         bin_width: width of a bin of transit times, in the unit of the times.
         sigma: of the smoothing, in bins.
         lambda_appearance: of the logistic of the similarity.
@@ -323,11 +323,11 @@ class RerankConfig:
     """Re-ranking by k-reciprocal neighbours.
 
     Attributes:
-        use: whether to report every ranking re-ranked too.
-        k1: neighbours that may be reciprocal; null for half as many again as a person has tracklets in the gallery, up
-            to the published 20.
+        use: whether to report every ranking also after re-ranking.
+        k1: neighbours that may be reciprocal; null for 1.5 times the number of tracklets that a person has in the
+            gallery, but at most the published 20.
         k2: neighbours whose sets are averaged; null for 0.3 k1.
-        lambda_value: weight of the first distance.
+        lambda_value: weight of the original distance.
     """
 
     use: bool = False
@@ -338,7 +338,7 @@ class RerankConfig:
 
 @dataclass
 class ExpandConfig:
-    """Features drawn towards their nearest neighbours before they are ranked.
+    """Averaging features with their nearest neighbours before they are ranked.
 
     Attributes:
         queries: nearest gallery tracklets that a query is averaged with; 0 for none.
@@ -359,12 +359,12 @@ class EvalConfig:
         batch: clips in a batch.
         junk: gallery items left out for a query, same_camera (of its person and camera) or same_tracklet (itself);
             auto takes same_camera where the gallery has two cameras or more.
-        unknown: what a gallery tracklet of an unknown person is, junk that is left out, or wrong, as distractors are.
-        ap: step for average precision as torchreid's, trapezoid for ST-ReID's protocol.
+        unknown: how a gallery tracklet of an unknown person counts: junk (left out), or wrong (as distractors are).
+        ap: step for average precision as in torchreid, trapezoid for ST-ReID's protocol.
         sheet_queries: queries on the contact sheet.
         joint: how appearance is joined with where and when.
         rerank: whether and how rankings are re-ranked.
-        expand: whether features are averaged with their neighbours'.
+        expand: whether features are averaged with those of their neighbours.
     """
 
     sampler: str = "all"
@@ -383,7 +383,7 @@ class EvalConfig:
 class TrainConfig(DeviceConfig):
     """Train a model, evaluate it, and write the run's folder.
 
-    What is not set is as the dataset wants it, see ``DATASET_DEFAULTS``, and else as below.
+    Settings that are not given come from ``DATASET_DEFAULTS`` for this dataset, or else from the defaults below.
 
     Attributes:
         arch: the model's name.
@@ -394,20 +394,20 @@ class TrainConfig(DeviceConfig):
         output: the run's folder; null for runs/ARCH-SOURCES-seedSEED.
         resume: folder or checkpoint of the run to resume; its settings are used.
         epochs: passes over the training identities.
-        seed: of every random number.
+        seed: of all random numbers.
         height: input height in pixels.
         width: input width in pixels.
         seq_len: frames in a clip.
         val_identities: training identities kept for choosing the best epoch, 0 for none; null for a tenth of them.
         validate_every: epochs between validations.
-        patience: stop after this many validations without a better one; null never does.
+        patience: stop after this many validations without improvement; null for never.
         baselines: also measure a colour histogram and the untrained model.
-        model: the model beyond its name.
+        model: settings of the model, besides its name.
         data: how the dataset is read, and which training clips are drawn.
-        optim: how the weights are changed.
+        optim: the optimizer, the learning rate and the loss.
         eval: how features are extracted and ranked.
-        compute: how the model is laid out and run.
-        checkpoint: when the run can be resumed from where.
+        compute: how the model runs.
+        checkpoint: when checkpoints are written.
     """
 
     arch: str = "psta"
@@ -444,9 +444,9 @@ class TrainConfig(DeviceConfig):
 
 
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
-    # Small enough for two cores and minutes, and from scratch: the drawings need no ImageNet. Four frames a clip, and
-    # twice the clips: at the same cost a batch shows twice the tracklets, which taught PSTA more than longer clips did.
-    # No weight decay: a few hundred steps learned more without it.
+    # Small enough for two cores and a few minutes, and without pretrained weights, which the drawings do not need.
+    # Clips have four frames, and a batch twice the clips: at the same cost a batch has twice the tracklets, and PSTA
+    # learned more from that than from longer clips. No weight decay: a few hundred steps learned more without it.
     "walkers": {
         "epochs": 36,
         "height": 64,
@@ -467,19 +467,19 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
         "eval.batch": 32,
     },
 }
-"""What ``train`` takes by default where a dataset wants something else than the published recipe of PSTA on MARS."""
+"""The defaults of ``train`` for datasets that need other settings than the published recipe of PSTA on MARS."""
 
 
 def check_combinations(config: TrainConfig) -> None:
-    """Raise :class:`UserError` for settings of which each is good, but not all together."""
+    """Raise :class:`UserError` for settings that are valid alone, but not together."""
     if config.data.persons * config.data.clips < 2:
         raise UserError("a batch of 1 clip; batch norm needs at least 2: raise data.persons or data.clips")
 
 
 def write_config(config: Any, folder: Path) -> None:
-    """Write settings, a dataclass or a mapping with such in it, as ``config.yaml``, which ``--config`` reads back."""
+    """Write settings, a dataclass or a mapping that contains dataclasses, as ``config.yaml`` for ``--config``."""
     settings = dict(config if isinstance(config, Mapping) else asdict(config))
-    settings.pop("resume", None)  # a new run is none
+    settings.pop("resume", None)  # a new run with these settings is not a resumed one
     for name, value in settings.items():
         if is_dataclass(value) and not isinstance(value, type):
             settings[name] = asdict(value)

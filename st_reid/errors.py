@@ -1,4 +1,4 @@
-"""What ends a command early: a mistake that its user can put right, or a signal."""
+"""The errors that end a command early: a mistake that the user can correct, or a signal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterable
 class UserError(ValueError):
     """A mistake in what was asked for, not in the program.
 
-    The message is one line: what was got, what was expected, what to do.
+    The message is one line: the value, what was expected, what to do.
     The command lines print it without a traceback and exit with status 2.
     """
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
-    """Ctrl-C or SIGTERM ended the run; its exit status is 128 plus the signal's number, as the shell has it.
+    """Ctrl-C or SIGTERM ended the run; its exit status is 128 plus the signal's number, as in the shell.
 
     Args:
-        signum: which it was.
+        signum: the signal.
         hint: what to do about it, for the message.
         agreed: whether all processes of the run stop at this place, and nothing is lost.
     """

@@ -19,11 +19,11 @@ class EvaluateConfig(WeightsConfig, DeviceConfig):
         sources: the dataset's name.
         root: the folder that holds the dataset's folder, or that folder itself; walkers needs none.
         output: the folder for report.json and pictures; null for runs/evaluate-ARCH-SOURCES.
-        seed: of samplers that draw.
+        seed: of random samplers.
         baselines: also measure a colour histogram.
         data: how the dataset is read.
         eval: how features are extracted and ranked.
-        compute: how the model is laid out and run.
+        compute: how the model runs.
     """
 
     weights: str | None = None  # type: ignore[assignment]

@@ -16,18 +16,18 @@ class ExportConfig(WeightsConfig):
     """Export a model to ONNX or torch.export, from pixels to features, and check the result against PyTorch.
 
     Attributes:
-        output: MODEL.onnx, or MODEL.pt2 for torch.export; how its input is made is written beside it, to MODEL.json.
-        seq_len: frames in a clip; null for what the checkpoint was trained with, or 8; for 1 where the model does not
-            use time and the sampler is all, as evaluation does.
+        output: MODEL.onnx, or MODEL.pt2 for torch.export; MODEL.json beside it says how its input is made.
+        seq_len: frames in a clip; null for what the checkpoint was trained with, or 8; or 1, as in evaluation, if the
+            model does not use time and the sampler is all.
         format: auto for what the output's suffix says; torchreid writes a frame-level model's weights to MODEL.pth,
             under the names that torchreid, and what is built on it, expect.
         sampler: which clips of a tracklet are to be averaged, for MODEL.json; all for every frame.
         opset: of ONNX; null for the newest that is exported and that the onnxruntime here runs.
         sources: a dataset to check the export on too; null for random clips alone.
         root: the folder that holds the dataset's folder, or that folder itself.
-        clips: clips of the dataset, each of another tracklet.
+        clips: number of clips of the dataset, each of another tracklet.
         batch: clips in a batch: of the random one, which is timed, and of the dataset's.
-        runs: calls of which the median is the latency.
+        runs: number of timed calls; the latency is their median.
         seed: of the random clips, and of samplers that draw.
         data: how images are resized, and how the dataset is read.
     """

@@ -38,9 +38,9 @@ class ExtractConfig(WeightsConfig, DeviceConfig, BoxesConfig):
         thumbnails: keep a picture of each tracklet, for the contact sheets of search.
         sampler: which clips of a tracklet are averaged; all for every frame.
         batch: clips in a batch.
-        seed: of samplers that draw.
+        seed: of random samplers.
         data: how the dataset is read.
-        compute: how the model is laid out and run.
+        compute: how the model runs.
     """
 
     output: str

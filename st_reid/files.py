@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, whatever happens while they are written."""
+"""Writes files and folders whole or not at all, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTIAL = ".partial-"
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file beside ``path`` for writing; when all is written and flushed to the disk, it takes the name ``path``.
 
-    If anything goes wrong, ``path`` is as it was. After a kill the file beside stays, for :func:`remove_partial`.
+    After an error ``path`` is unchanged. After a kill the other file stays, for :func:`remove_partial`.
     """
     partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
     try:
@@ -34,9 +34,9 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
-    """Make a folder beside ``path`` to write into; when the body has ended well, it takes the name ``path``."""
+    """Make a folder beside ``path`` to write into; if the body raises no error, it takes the name ``path``."""
     partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process with this number that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process with the same number
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -46,7 +46,7 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
 
 
 def check_output(folder: Path) -> None:
-    """Raise :class:`UserError` for an output folder that cannot be made, before hours are spent on what goes there."""
+    """Raise :class:`UserError` for an output folder that cannot be made, before hours of work."""
     nearest = folder.absolute()
     while not nearest.exists():
         nearest = nearest.parent
@@ -68,7 +68,7 @@ def write_text(text: str, path: Path) -> None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a process that was killed left half written in ``folder``."""
+    """Remove partial files that a killed process left in ``folder``."""
     for path in folder.glob(f".*{PARTIAL}*"):
         path.unlink(missing_ok=True)
 

@@ -12,14 +12,14 @@ NAME = "python -m st_reid.group"
 
 @dataclass
 class GroupConfig:
-    """Group tracklets into persons: average linkage, and no person has overlapping tracklets in one camera.
+    """Group tracklets into persons by average linkage; no person gets two overlapping tracklets of one camera.
 
     Attributes:
         features: a file of features.
         output: the CSV to write, a row a tracklet with its group; it must not exist.
-        calibration: a file of calibrate; its threshold for the same person is taken.
+        calibration: a file of calibrate; its threshold for the same person is used.
         threshold: the similarity down to which groups are joined, instead of a calibration.
-        at_once: allow a group two tracklets that one camera saw at the same time.
+        at_once: allow two tracklets in a group that one camera saw at the same time.
     """
 
     features: str

@@ -1,4 +1,4 @@
-"""The recipes that come along: ``configs/`` in the repository, ``st_reid/recipes/`` in a package that is installed."""
+"""The included recipes: ``configs/`` in the repository, ``st_reid/recipes/`` in an installed package."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _PACKAGE = Path(__file__).parent
 
 
 def find_config(name: str) -> Path:
-    """Return the file of settings that ``--config`` means.
+    """Return the file that ``--config`` names.
 
     Args:
-        name: a file, or a recipe's name, as ``psta_mars`` or ``comparison/hacnn_softmax``; ``.yaml`` may follow it.
+        name: a file, or a recipe's name, as ``psta_mars`` or ``comparison/hacnn_softmax``; with or without ``.yaml``.
 
     Raises:
         UserError: there is neither.
     """
     path = Path(name)
-    if path.exists() and not path.is_dir():  # a pipe will do
+    if path.exists() and not path.is_dir():  # it may be a pipe
         return path
     installed = _PACKAGE / "recipes"
     folder = installed if installed.is_dir() else _PACKAGE.parent / "configs"

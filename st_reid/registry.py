@@ -33,7 +33,7 @@ class Registry(Generic[T]):
             watcher(name)
 
     def watch(self, watcher: Callable[[str], None]) -> None:
-        """Call ``watcher`` with every name that there is, and with every one that comes. Asking twice is harmless."""
+        """Call ``watcher`` with every name, also with those added later. Calling it twice is harmless."""
         if watcher in self._watchers:
             return
         for name in self.names():

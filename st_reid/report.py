@@ -14,7 +14,7 @@ class ReportConfig:
     """Write what a command left in its folder as one self-contained HTML page.
 
     Attributes:
-        folder: of a run, a search, a calibration or a check; it may stand first, without --folder.
+        folder: of a run, a search, a calibration or a check; it may be given first, without --folder.
         output: the page; null for report.html in the folder.
     """
 

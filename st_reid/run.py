@@ -41,6 +41,6 @@ if __name__ == "__main__":
     except UserError as error:
         print(f"{NAME}: error: {error}", file=sys.stderr)
         sys.exit(2)
-    del sys.argv[0]  # what follows is the script's own business, errors and exit status included
+    del sys.argv[0]  # from here on errors and the exit status are the script's own
     sys.path[0] = os.fspath(script.parent.resolve())  # as Python itself does
     runpy.run_path(os.fspath(script), run_name="__main__")

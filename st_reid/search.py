@@ -16,11 +16,11 @@ class SearchConfig(DeviceConfig):
 
     Attributes:
         features: the gallery, a file of extract.
-        query: what to look for: names of tracklets in the gallery, all for every one of them, a file of features, an
-            image of a person, or a folder of images of one.
+        query: what to look for: names of tracklets in the gallery (all for every tracklet), a file of features, an
+            image of a person, or a folder of images of one person.
         output: the folder for search.json, search.csv and the contact sheet; it must not exist.
         weights: the model that the gallery was extracted with, for images as queries.
-        arch: its name, where the weights do not say it.
+        arch: the model's name, if the weights do not contain it.
         top: how many to find for each query.
         cameras: only tracklets of these cameras.
         after: only tracklets that begin at this time or later, in frames of the common clock.
@@ -28,7 +28,7 @@ class SearchConfig(DeviceConfig):
         other_cameras: only tracklets of other cameras than the query's.
         transit_times: a file of fitted transit times, spatial_temporal.npz of a run, to rank by the joint score.
         query_camera: the camera of images as queries, for the joint score and other_cameras.
-        query_time: their time.
+        query_time: the time of these images.
         calibration: a file of calibrate, to say same, unsure or nobody here.
         index: search through an index of approximate neighbours, which is built beside the features once.
         joint: constants of the joint score.

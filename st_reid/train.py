@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
 
 
 def parse(argv: list[str]) -> TrainConfig:
-    """Parse a command line; a run that is resumed has its own configuration, which the command line may change.
+    """Parse a command line. Defaults come from the dataset, or from the resumed run.
 
     Raises:
         UserError: see :func:`st_reid.cli.parse`.

@@ -1,8 +1,8 @@
-"""torchreid's video data manager and engines with clips kept whole: the same constructor arguments, our data flow.
+"""torchreid's video data manager and engines with whole clips and the same constructor arguments.
 
 In a torchreid script ``torchreid.data.VideoDataManager`` becomes ``st_reid.ClipDataManager``, and
 ``torchreid.engine.VideoTripletEngine`` (``VideoSoftmaxEngine``) becomes ``st_reid.ClipTripletEngine``
-(``ClipSoftmaxEngine``). The two go together. docs/torchreid.md says what they mend.
+(``ClipSoftmaxEngine``). The two go together. docs/torchreid.md lists what they fix.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TRANSFORMS = {"random_flip": {"flip": 0.5}, "random_crop": {"crop": 0.5}, "rando
 TRANSFORMS |= {"color_jitter": {"jitter": 0.2}}
 """torchreid's names of augmentations, as fields of :class:`TrainTransform`. ``random_patch`` has no equivalent."""
 SAMPLE_METHODS = {"random": "restricted_random", "all": "restricted_random"}
-"""torchreid's names of samplers, and what they are in training: ``all`` cannot be batched there."""
+"""torchreid's names of samplers, and the samplers used in training, where ``all`` cannot be batched."""
 TRAIN_SAMPLERS = ("RandomSampler", "RandomIdentitySampler")
 DISTANCES = ("euclidean", "cosine")
 
@@ -66,13 +66,13 @@ class ClipDataManager:
         batch_size_test: clips in a test batch.
         workers: processes that read.
         num_instances: clips of each person in a batch, with ``RandomIdentitySampler``.
-        num_cams: of samplers that are not here; unused.
-        num_datasets: likewise.
+        num_cams: unused.
+        num_datasets: unused.
         train_sampler: ``RandomSampler`` draws tracklets, ``RandomIdentitySampler`` persons.
         seq_len: frames in a clip.
         sample_method: how training clips are drawn: torchreid's ``random`` or ``evenly``, or any sampler of ours.
         test_sample_method: how test clips are drawn; ``all`` averages over clips that hold every frame.
-        seed: of all that is drawn.
+        seed: of all random draws.
 
     Raises:
         UserError: an unknown dataset, transform or sampler, a dataset that cannot be read, or too few persons.
@@ -341,7 +341,7 @@ class ClipTripletEngine(_ClipEngine, _engine.VideoTripletEngine):  # type: ignor
 
 def _distances(q: np.ndarray, g: np.ndarray, metric: str, unit_length: bool, again: bool) -> np.ndarray:
     if again:
-        return rerank(q, g)  # of unit length, as the published algorithm
+        return rerank(q, g)  # of unit length, as in the published algorithm
     if metric == "cosine":
         return cosine_distance(q, g)
     if unit_length:

@@ -1,4 +1,4 @@
-"""Python's import of torchreid: what happens after it, and a second name for its modules."""
+"""Hooks into Python's import of torchreid: actions after it, and a second name for its modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import ModuleType
 
 
 def after_import(module: str, action: Callable[[], None]) -> None:
-    """Do something now if a module is imported, else once, when it will have been. Asking twice is harmless."""
+    """Run an action once a module is imported: now, or after its import. Calling it twice is harmless."""
     if module in sys.modules:
         action()
     elif not any(isinstance(finder, _Finder) and finder.module == module for finder in sys.meta_path):
@@ -41,7 +41,7 @@ class _AfterImport(Loader):
 
 
 class _Finder(MetaPathFinder):
-    """Finds a module as everybody else does, and has an action done once it is loaded."""
+    """Finds a module in the usual way, and runs an action once it is loaded."""
 
     def __init__(self, module: str, action: Callable[[], None]) -> None:
         self.module = module
@@ -73,7 +73,7 @@ class _SameModule(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec  # it has run long since, under its own name
+        module.__spec__ = self.spec  # it has already run, under its own name
 
 
 class _GitNames(MetaPathFinder):

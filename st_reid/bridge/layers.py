@@ -1,7 +1,7 @@
 """torchreid's recipes for single layers, ``open_layers`` and ``staged_lr``, on clip models.
 
 torchreid looks for a layer such as ``classifier`` among a model's children. Those of a clip model lie deeper, and there
-may be several, one a level or part. It is shown them as children.
+may be several, one a level or part. So torchreid gets them as children of a wrapper.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from st_reid.errors import UserError
 from st_reid.models.checkpoints import CLASSIFIERS
 
 SYNONYMS = {"classifier": CLASSIFIERS}
-"""What torchreid calls a layer, and what that is called here."""
+"""torchreid's names of layers, and the names here."""
 
 
 def teach_layers(takes_clips: Callable[[Any], bool]) -> None:
@@ -59,7 +59,7 @@ def _on_children(original: Any, keyword: str, takes_clips: Callable[[Any], bool]
 
 
 def show_layers(model: nn.Module, names: Iterable[str]) -> nn.Module:
-    """Return a module whose children are the layers of these names in ``model``, and all that is none of them.
+    """Return a module whose children are the layers of these names in ``model``, and whose other children are the rest.
 
     Raises:
         UserError: a layer that the model does not have.

@@ -1,8 +1,8 @@
-"""What ``import st_reid`` does to torchreid: our models and datasets under its names for such things, clips kept whole.
+"""What ``import st_reid`` changes in torchreid: it adds our models and datasets, and keeps clips whole.
 
-torchreid may be imported before this package or after it, and takes seconds to import. So all of it waits for
-``import torchreid`` and happens at once where that is done already. Names that torchreid has stay torchreid's, and what
-its engines do with any model that is not a clip model stays as it was.
+torchreid may be imported before this package or after it, and takes seconds to import. So the changes
+happen right after ``import torchreid``, or at once if it is already imported. Existing names of torchreid are not
+changed, and its engines treat models that are not clip models as before.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from st_reid.models.factory import create_model, registered_models
 def register() -> None:
     """Put every model and video dataset whose name is free into torchreid, and teach its engines what a clip is.
 
-    Names that are registered later follow at once. Builds nothing and reads nothing. Doing it twice is harmless.
+    Names that are registered later are added at once. Builds nothing and reads nothing. Doing it twice is harmless.
     """
     _keep_clips_whole(torchreid_compat.submodule("engine"))
     teach_layers(takes_clips)
@@ -61,7 +61,7 @@ def takes_clips(model: Any) -> bool:
 def _keep_clips_whole(engine: ModuleType) -> None:
     """Have torchreid's two video engines hand clips (B, T, 3, H, W) to clip models as they are.
 
-    For every other model they go on to flatten a clip into frames, as torchreid does.
+    For every other model they still flatten a clip into frames, as torchreid does.
     """
     for name in ("VideoSoftmaxEngine", "VideoTripletEngine"):
         engine_class = getattr(engine, name, None)

@@ -1,4 +1,4 @@
-"""The boxes of a tracker, as trackers and annotation tools write them, recognised by what is in the file."""
+"""Reads the boxes of trackers and annotation tools; the format is recognised by the content of the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from st_reid.config import BoxesConfig
 from st_reid.errors import UserError, first_line, unknown_name
 
 logger = logging.getLogger(__name__)
-OVERRUN = 0.3  # share of boxes that leave the picture, from which on they look like corners
+OVERRUN = 0.3  # from this share of boxes outside the picture, they look like corners
 NO_TRACK = "of no track yet"
 OUTSIDE = "outside, where the track is not seen"
 
@@ -33,7 +33,7 @@ class Box(NamedTuple):
     height: float
 
     def meets(self, other: Box) -> bool:
-        """Whether they have a point in common."""
+        """Whether two boxes have a point in common."""
         return (
             max(self.left, other.left) <= min(self.left + self.width, other.left + other.width)
             and max(self.top, other.top) <= min(self.top + self.height, other.top + other.height)
@@ -41,7 +41,7 @@ class Box(NamedTuple):
 
 
 class VideoInfo(NamedTuple):
-    """What a video says of itself; zero where it does not.
+    """The properties that a video states; zero if it does not.
 
     Attributes:
         width: in pixels.
@@ -57,16 +57,16 @@ class VideoInfo(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A box as a file has it.
+    """A box as it is in a file.
 
     Attributes:
-        where: in the file, for messages.
-        frame: by the file's own count.
+        where: its place in the file, for messages.
+        frame: its number in the file.
         track: its number; negative for none.
         box: left, top, width, height in pixels.
-        confidence: ``None``, or below 0, where it is not known.
-        label: its class; ``None`` where the file has none.
-        dropped: why the file itself does not count it, as CVAT's outside boxes; ``None`` where it does.
+        confidence: ``None``, or below 0, if it is not known.
+        label: its class; ``None`` if the file has none.
+        dropped: why the file itself excludes it, such as CVAT's outside boxes; ``None`` if it does not.
     """
 
     where: str
@@ -85,8 +85,8 @@ class Format:
     Attributes:
         read: yields the records of a file, or of a folder of files.
         first_frame: number of the video's first frame.
-        persons: what the class of a person is called.
-        says: the format in a few words.
+        persons: names of the class of persons.
+        says: a short description of the format.
     """
 
     read: Callable[[Path, VideoInfo], Iterator[Record]]
@@ -97,12 +97,12 @@ class Format:
 
 @dataclass(frozen=True)
 class Boxes:
-    """What a file of boxes holds.
+    """The content of a file of boxes.
 
     Attributes:
         by_frame: the boxes by the number of the frame, from 1.
-        format: as which the file was read.
-        dropped: how many boxes were dropped, by why.
+        format: the format in which the file was read.
+        dropped: how many boxes were dropped, by reason.
     """
 
     by_frame: dict[int, list[Box]]
@@ -119,8 +119,8 @@ def read_boxes(file: Path, options: BoxesConfig | None = None, video: VideoInfo 
 
     Args:
         file: a file, or a folder of files, a frame each.
-        options: see there.
-        video: what it says of itself.
+        options: see :class:`~st_reid.config.BoxesConfig`.
+        video: the properties of the video.
 
     Raises:
         UserError: a file that cannot be read or is of no known format, a line that is no box, detections without
@@ -144,7 +144,7 @@ def read_boxes(file: Path, options: BoxesConfig | None = None, video: VideoInfo 
 
 
 class _Kept:
-    """Sorts records into what is kept and what is dropped."""
+    """Sorts records into kept and dropped ones."""
 
     def __init__(self, file: Path, options: BoxesConfig, form: Format, first: int) -> None:
         self.file, self.options, self.first = file, options, first
@@ -198,7 +198,7 @@ class _Kept:
         return None
 
     def finish(self) -> dict[int, list[Box]]:
-        """Return what is kept, by frame; say why, where that is nothing."""
+        """Return the kept boxes by frame; raise an error with the reasons if there are none."""
         if self.boxes:
             return dict(self.boxes)
         if not self.records:
@@ -234,7 +234,7 @@ def recognise(file: Path) -> str:
     """Return the name of the format that a file, or a folder of files, is in.
 
     Raises:
-        UserError: none of them.
+        UserError: it is in none of the formats.
     """
     if file.is_dir():
         return "ultralytics"
@@ -261,7 +261,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _fields(line: str) -> list[str]:
-    if ";" in line:  # with which the decimal point may be a comma
+    if ";" in line:  # then the decimal point may be a comma
         return [part.strip().replace(",", ".") for part in line.rstrip(";").split(";")]
     return line.replace(",", " ").split()
 
@@ -410,5 +410,5 @@ def read_text(file: Path) -> str:
 
 
 def join_some(values: Sequence[int]) -> str:
-    """Return the first five of some numbers as text, and how many more there are."""
+    """Return the first five of some numbers as text, and the number of the others."""
     return ", ".join(map(str, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")

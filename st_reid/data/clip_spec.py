@@ -1,4 +1,4 @@
-"""What a model gets to see of a tracklet: one specification, resolved once and handed on."""
+"""How tracklets become clips: one specification, resolved once and passed on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ClipSpec:
         interpolation: how frames are resized, ``"bilinear"`` or ``"bicubic"``.
         sampler: name of the clip sampler; ``"all"`` makes clips that hold every frame.
         batch: clips in a batch.
-        seed: of samplers that draw.
+        seed: of random samplers.
     """
 
     height: int = 256
@@ -33,10 +33,10 @@ class ClipSpec:
         return replace(self, **{name: value for name, value in chosen.items() if value is not None})
 
     def for_model(self, uses_time: bool) -> ClipSpec:
-        """Return what to make for a model.
+        """Return the specification for a model.
 
-        For one that does not use time ``"all"`` makes clips of one frame: then nothing is padded, and the mean over
-        clips is the exact mean over frames.
+        If the model does not use time, ``"all"`` makes clips of one frame: nothing is padded, and the mean over clips
+        is the exact mean over frames.
         """
         if uses_time or self.sampler != "all":
             return self

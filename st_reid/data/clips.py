@@ -1,7 +1,7 @@
 """Clip sampling: which frames of a tracklet make a clip. Pure functions of the tracklet's length.
 
 A sampler maps ``(n_frames, seq_len, rng)`` to :class:`ClipIndices`. Indices count from 0 and never decrease inside a
-clip, except where a sampler says that it loops a short tracklet.
+clip, except if the sampler is documented to loop short tracklets.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def begin_interval(n_frames: int, seq_len: int) -> np.ndarray:
 def dense(n_frames: int, seq_len: int) -> np.ndarray:
     """``n_frames // seq_len`` clips; clip i takes every such frame from i on (PSTA's test on DukeMTMC-VideoReID).
 
-    The last ``n_frames % seq_len`` frames are not seen. A tracklet of ``seq_len`` frames or fewer is one clip, looped.
+    The last ``n_frames % seq_len`` frames are not used. A tracklet of ``seq_len`` frames or fewer is one clip, looped.
     """
     interval = n_frames // seq_len
     if n_frames <= seq_len:
@@ -111,15 +111,15 @@ def restricted_random(n_frames: int, seq_len: int, rng: np.random.Generator) -> 
 
 @_sampler("evenly")
 def evenly(n_frames: int, seq_len: int) -> np.ndarray:
-    """One clip: frames at equal distances from the first to the last, which are both in it.
+    """One clip: frames at equal distances, from the first to the last frame inclusive.
 
-    A clip of one frame is the middle one. In a tracklet shorter than ``seq_len`` frames repeat, equally often up to
-    rounding, in order.
+    A clip of one frame is the middle one. In a tracklet shorter than ``seq_len`` the frames are repeated in
+    order, equally often up to rounding.
     """
     if seq_len == 1:
         return np.array([(n_frames - 1) // 2])
     gaps = seq_len - 1
-    return (2 * np.arange(seq_len) * (n_frames - 1) + gaps) // (2 * gaps)  # rounds a half up
+    return (2 * np.arange(seq_len) * (n_frames - 1) + gaps) // (2 * gaps)  # rounds half up
 
 
 @_sampler("all")

@@ -38,7 +38,7 @@ def cut(
     strict: bool = False,
     **options: Any,
 ) -> Path:
-    """Cut a dataset out of a video and return its folder. Nothing is left behind where it fails.
+    """Cut a dataset out of a video and return its folder. After an error nothing is left.
 
     The arguments are the options of ``python -m st_reid.tracklets``; ``options`` are ``format``, ``classes``,
     ``first_frame`` and ``min_confidence``, see :class:`~st_reid.config.BoxesConfig`.
@@ -81,7 +81,7 @@ def cut(
 
 
 def _append(partial: Path, output: Path, source: str) -> None:
-    """Move the images, then the manifest that names them: until then nobody sees them."""
+    """Move the images, then the manifest that lists them: until then they are not part of the dataset."""
     os.rename(partial / source, output / source)
     try:
         os.replace(partial / FILE_NAME, output / FILE_NAME)
@@ -122,7 +122,7 @@ def _persons_of_tracks(file: Path, boxes: dict[int, list[Box]]) -> dict[int, str
 def read_identities(file: Path) -> dict[int, str]:
     """Read which person each track is, from the columns ``track_id`` and ``person_id`` of a CSV.
 
-    An empty person is unknown; ``distractor`` is none of the others.
+    An empty person is unknown; ``distractor`` is a person who is none of the others.
 
     Raises:
         UserError: a missing column, a track that is no whole number, or two persons for one track.

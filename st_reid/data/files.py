@@ -1,4 +1,4 @@
-"""Image files in folders: which they are, and in which order."""
+"""The image files in a folder, and their order."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from st_reid.data.frames import SUFFIXES
 
 
 def images_of(folder: Path) -> list[Path]:
-    """Return the images of a folder, in the order of their names, but hidden files."""
+    """Return the images of a folder in the order of their names, without hidden files."""
     images = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file())
     return sorted(images, key=lambda p: natural_order(p.name))
 
 
 def natural_order(name: str) -> list[tuple[bool, int, str]]:
-    """Return a key by which names are in order, numbers in them as numbers: 9 before 10, 999999 before 1000000."""
+    """Return a sort key for names that compares the numbers in them as numbers: 9 before 10, 999999 before 1000000."""
     parts = [part for part in re.split(r"(\d+)", name) if part]
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

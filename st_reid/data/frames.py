@@ -1,4 +1,4 @@
-"""Image files to pixels, and what to do about those that cannot be read."""
+"""Decodes image files, and handles those that cannot be read."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 ON_BAD_IMAGE = ("stop", "skip")
 FORMATS = ("PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG")
-"""What Pillow may take a file for: some of its other formats start programs."""
+"""The formats that Pillow may try: some of its other formats start programs."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-"""How the names of images end, in any case."""
-BEHIND = (124, 116, 104)  # ImageNet's mean, which is next to nothing for a model
+"""The suffixes of images, in upper or lower case."""
+BEHIND = (124, 116, 104)  # ImageNet's mean, which is nearly zero for a model
 DEPTHS = (1, 255, 1023, 4095, 16383, 65535)  # the greatest share, and values of 8, 10, 12, 14 and 16 bits
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
@@ -86,14 +86,14 @@ def _unreadable(path: Path, reason: str) -> UnreadableImage:
 
 
 class FrameReader:
-    """Reads frames of tracklets, and knows what to do with a bad one.
+    """Reads frames of tracklets, and handles bad ones.
 
     Args:
         on_bad_image: ``"stop"`` raises; ``"skip"`` puts the nearest readable frame of the tracklet in its place (the
-            earlier one of two) and warns once a file and process.
+            earlier one of two) and warns once per file and process.
 
     Raises:
-        UserError: another ``on_bad_image``.
+        UserError: an unknown ``on_bad_image``.
     """
 
     def __init__(self, on_bad_image: str = "stop") -> None:

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from st_reid.data.frames import UnreadableImage, read_frame
 from st_reid.data.tracklet import DISTRACTOR, UNKNOWN, Tracklet
 
-JUMP = 1.6  # times as high or wide as the frame before: a box that jumped, or a track that changed its person
+JUMP = 1.6  # times the height or width of the frame before: the box jumped, or the track changed its person
 CONSTANT = 2.0  # deviation of an image's pixels, of 255, below which there is nothing to see
 SATURATED = 0.8  # share of an image's values that are 0 or 255
 WRONG = ("unreadable", "tiny", "constant", "saturated", "twice", "jumps")
-"""What is counted of images."""
+"""The counts of images."""
 MAX_EXAMPLES = 5  # of what is wrong
 
 
@@ -60,12 +60,12 @@ class Images:
 
     Attributes:
         unreadable: path and reason.
-        broken: names of the tracklets that have such.
+        broken: names of the tracklets with unreadable images.
         tiny: path and size.
         constant: path of images of nearly one value.
         saturated: path of images that are mostly black or white, and how much of them.
-        twice: path of images that another tracklet has too, and that tracklet.
-        jumps: tracklet and frame at which the box changed its size at once.
+        twice: path of images that are also in another tracklet, and that tracklet.
+        jumps: tracklet and frame at which the box suddenly changed its size.
         sizes: (frames, 2) heights and widths of those that can be read.
     """
 
@@ -110,7 +110,7 @@ def describe(tracklets: Sequence[Tracklet]) -> Description:
 
 
 def look_at(tracklets: Sequence[Tracklet], tiny: int) -> Images:
-    """Decode every image of ``tracklets``, and say what is wrong with them."""
+    """Decode every image of ``tracklets``, and return what is wrong with them."""
     images = Images()
     first: dict[bytes, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(
@@ -141,7 +141,7 @@ def look_at(tracklets: Sequence[Tracklet], tiny: int) -> Images:
 
 
 class _Look(NamedTuple):
-    """What there is to see of an image: its size, its pixels' deviation, the share at 0 or 255, what tells it."""
+    """The properties of an image: size, deviation of the pixels, share at 0 or 255, and a hash."""
 
     size: tuple[int, int]
     deviation: float

@@ -56,11 +56,11 @@ class EvalItem(NamedTuple):
 
 
 class ClipDataset(Dataset[TrainItem]):
-    """Training clips. An item is asked for by a :class:`~st_reid.data.sampling.Draw`, from which all else follows.
+    """Training clips. The index of an item is a :class:`~st_reid.data.sampling.Draw`, which determines the clip.
 
     Args:
         tracklets: of the training split.
-        spec: the sampler, of whose several clips a random one is taken, the clip's length, and the run's seed.
+        spec: the sampler (if it gives several clips, a random one is taken), the clip's length, and the run's seed.
         transform: from frames to a clip.
         on_bad_image: as :class:`~st_reid.data.frames.FrameReader`.
 
@@ -109,9 +109,9 @@ class ClipDataset(Dataset[TrainItem]):
 
 
 class TrackletClips(Dataset[EvalItem]):
-    """All clips of all tracklets for evaluation, a clip an item, those of one tracklet one after the other.
+    """All clips of all tracklets for evaluation: one clip per item, tracklet after tracklet.
 
-    A tracklet of a thousand frames is thus many small items: batches of clips need the same memory whatever it holds.
+    A tracklet of a thousand frames is many small items, so the memory of a batch does not depend on its length.
 
     Args:
         tracklets: of any split.
@@ -178,7 +178,7 @@ def train_loader(
         persons_per_batch: P.
         clips_per_person: K.
         batches: batches per epoch; ``None`` shows every identity once.
-        workers: processes that read; with 0 the calling one does. They do not change what is read.
+        workers: processes that read; with 0 the calling process reads. The number does not change the batches.
         device: where batches will go; memory is pinned for CUDA.
         world: the processes that share each batch.
 
@@ -215,9 +215,9 @@ def eval_loader(
         tracklets: of any split.
         spec: what the clips are like, see :meth:`~st_reid.data.clip_spec.ClipSpec.for_model`.
         read: workers, and what to do with a bad image; ``None`` reads in this process and stops.
-        uses_time: whether the model does.
+        uses_time: whether the model uses time.
         device: as :func:`train_loader`.
-        which: indices of some tracklets; they have the clips that they have in the whole, from random samplers too.
+        which: indices of some tracklets; their clips are the same as without it, also with random samplers.
 
     Raises:
         UserError: an unknown sampler.
@@ -230,7 +230,7 @@ def eval_loader(
 
 
 class _Loader(DataLoader):
-    """A DataLoader in which a user's mistake reads the same whether a worker met it or not."""
+    """A DataLoader with the same message for a user's mistake, with or without workers."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         try:
@@ -250,13 +250,13 @@ def _loader(dataset: Dataset, workers: int, device: str | torch.device, seed: in
         persistent_workers=workers > 0,
         worker_init_fn=_init_worker,
         pin_memory=torch.device(device).type == "cuda",
-        generator=torch.Generator().manual_seed(seed),  # else each pass draws from the global one
+        generator=torch.Generator().manual_seed(seed),  # otherwise each pass draws from the global one
         **batching,
     )
 
 
 def _end_for_parent() -> None:
-    """End on SIGTERM of the main process only: a scheduler's goes to all, and that one may need clips to end well."""
+    """End on SIGTERM of the main process only. A scheduler sends it to all, but the main one may need more clips."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
@@ -267,6 +267,6 @@ def _init_worker(worker: int) -> None:
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_for_parent, daemon=True).start()
-    # Workers are the parallelism; threads of theirs would fight over the cores.
+    # Workers already run in parallel; more threads would compete for the cores.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

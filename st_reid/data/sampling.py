@@ -1,4 +1,4 @@
-"""Batches of P persons x K clips, and the random numbers that everything in a run is drawn from."""
+"""Batches of P persons x K clips, and the random numbers of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from st_reid.errors import UserError
 
 
 class Draw(NamedTuple):
-    """A training item to be made: which tracklet, and the place in the run that its random numbers come from."""
+    """The index of a training item: its tracklet, and its place in the run, which seeds its random numbers."""
 
     epoch: int
     number: int
@@ -22,7 +22,7 @@ class Draw(NamedTuple):
 def derived_rng(seed: int, *key: int) -> np.random.Generator:
     """Return the generator that belongs to ``key``, for example ``(epoch, index)``, in the run of ``seed``.
 
-    Nothing is carried from one draw to the next, so neither workers nor resuming change what is drawn.
+    No state is kept between draws, so workers and resuming do not change what is drawn.
 
     Raises:
         UserError: a negative seed.
@@ -33,18 +33,19 @@ def derived_rng(seed: int, *key: int) -> np.random.Generator:
 
 
 class IdentityBatchSampler:
-    """Yield batches of :class:`Draw`: P different identities with K clips each, those of one identity side by side.
+    """Yield batches of :class:`Draw`: P different identities with K clips each, those of one identity together.
 
     Identities are dealt in rounds. A round is a shuffle of all of them; the next begins when it is used up, so each
-    identity is dealt once before any is dealt again. A batch that straddles two rounds takes first what is not in it
-    yet. An epoch is the first ``batches`` batches of its own rounds: by default one round, filled up to whole batches.
+    identity is dealt once before any is dealt again. If a batch reaches into the next round, it first takes
+    identities that are not in it yet. An epoch is the first ``batches`` batches of its own rounds: by default one
+    round, filled up to whole batches.
 
-    The K clips of an identity come from different tracklets where it has K, and from different cameras as far as it
-    has them; an identity with fewer tracklets has each drawn equally often up to rounding.
+    The K clips of an identity come from different tracklets if it has K, and from as many cameras as possible;
+    an identity with fewer tracklets has each drawn equally often up to rounding.
 
     Args:
         labels: identity of each tracklet.
-        cameras: camera of each tracklet; ``None`` if they do not matter.
+        cameras: camera of each tracklet; ``None`` to ignore cameras.
         persons_per_batch: P.
         clips_per_person: K.
         seed: of the run; with the epoch it determines every batch.
@@ -97,7 +98,7 @@ class IdentityBatchSampler:
         self.epoch = self.start = 0
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Say which epoch the next iteration is, and with which of its batches it begins."""
+        """Set the epoch of the next iteration, and its first batch."""
         self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
@@ -111,11 +112,11 @@ class IdentityBatchSampler:
         for position in range(self.batches):
             if len(waiting) < self.persons_per_batch:
                 shuffled = rng.permutation(self._identities).tolist()
-                # Those that the batch has already go to the end of the new round; sorting is stable.
+                # Identities that are already in the batch go to the end of the new round; sorting is stable.
                 waiting += sorted(shuffled, key=set(waiting).__contains__)
             batch = []
             for place, identity in enumerate(waiting[: self.persons_per_batch]):
-                for tracklet in self._deal(identity, rng):  # by every process, so that all draw the same
+                for tracklet in self._deal(identity, rng):  # in every process, so that all draw the same
                     if place % self.processes == self.rank:
                         batch.append(Draw(epoch, number, tracklet))
                     number += 1

@@ -1,4 +1,4 @@
-"""What a dataset is made of."""
+"""Tracklets, datasets and labels."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "query", "gallery")
 UNKNOWN = ""
-"""The person of a tracklet that may be anybody's."""
+"""The person of a tracklet whose person is not known."""
 DISTRACTOR = "distractor"
-"""The person of a tracklet that is certainly none of the persons'. Two of them may be of one person, or of two."""
+"""The person of a tracklet that is of none of the persons. Two distractors may be of one person, or of two."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Tracklet:
     Attributes:
         name: unique among the tracklets of a dataset.
         paths: image files in the order in which they were taken, at least one.
-        person: identity label; ``UNKNOWN`` or ``DISTRACTOR`` where it is nobody's.
+        person: identity label; ``UNKNOWN`` or ``DISTRACTOR`` if it has no known person.
         camera: camera label.
         time: when the tracklet begins, in frames of the network's common clock; ``None`` where it is not known.
-        times: of every frame; empty where they are not known, or follow one another from ``time`` on.
+        times: of every frame; empty if they are not known, or if the frames follow one another from ``time`` on.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Tracklet:
 
     @property
     def is_known(self) -> bool:
-        """Whether it is of a person: neither unknown nor a distractor."""
+        """Whether its person is known: neither unknown nor a distractor."""
         return self.person not in (UNKNOWN, DISTRACTOR)
 
     def time_of(self, frame: int) -> float | None:
@@ -67,14 +67,14 @@ class Tracklet:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Tracklets by split. A tracklet may stand in several splits.
+    """Tracklets by split. A tracklet may be in several splits.
 
     Attributes:
         name: the dataset's registered name.
         train: tracklets to learn from; may be empty.
         query: tracklets to look for.
         gallery: tracklets to look in.
-        notes: choices of the reader that a report must name, such as whether queries stand in the gallery.
+        notes: choices of the reader that a report must name, such as whether queries are in the gallery.
     """
 
     name: str
@@ -91,10 +91,10 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What is known of N tracklets, a column each.
+    """The labels of N tracklets, as columns.
 
     Attributes:
-        tracklet: (N,) names, each once.
+        tracklet: (N,) unique names.
         person: (N,) identity labels, ``UNKNOWN`` or ``DISTRACTOR``.
         camera: (N,) labels.
         time: (N,) when each begins, in frames of the common clock; NaN where that is not known.
@@ -123,17 +123,17 @@ class Labels:
         return Labels(**label_columns(tracklets))
 
     def labels(self, which: NDArray[np.bool_]) -> Labels:
-        """Return what is known of the tracklets that a mask chooses."""
+        """Return the labels of the tracklets that a mask chooses."""
         return Labels(**{f.name: getattr(self, f.name)[which] for f in fields(Labels)})
 
     @property
     def is_known(self) -> NDArray[np.bool_]:
-        """Which tracklets (N,) are of a person: neither unknown nor a distractor."""
+        """Which tracklets (N,) are of a known person: neither unknown nor a distractor."""
         return (self.person != UNKNOWN) & (self.person != DISTRACTOR)
 
     @property
     def passings(self) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.float64]]:
-        """Who passed which camera when: persons, cameras and times (N,), of the tracklets whose person is known."""
+        """Persons, cameras and times (N,) of the tracklets whose person is known."""
         known = self.is_known
         return self.person[known], self.camera[known], self.time[known]
 
@@ -156,7 +156,7 @@ def person_labels(tracklets: Sequence[Tracklet]) -> dict[str, int]:
 
 
 def learnable(tracklets: Sequence[Tracklet], dataset: str = "") -> list[Tracklet]:
-    """Return the tracklets to learn from: those whose person is known. It is said how many others there are.
+    """Return the tracklets to learn from: those whose person is known. The number of others is logged.
 
     Args:
         tracklets: of the training split.

@@ -1,4 +1,4 @@
-"""Augmentation drawn once a clip, on uint8, and the normalisation that follows on the device.
+"""Augmentation, drawn once per clip, on uint8; and normalisation on the device.
 
 A transform takes the frames of a clip, uint8 (h, w, 3) each, and an explicit generator, and returns the clip as
 uint8 (T, 3, height, width). The frames of a tracker may differ in size; a clip of equal ones is resized in one call.
@@ -30,11 +30,11 @@ Transform = Callable[[Frames, np.random.Generator], Tensor]
 
 
 class Augmentation(NamedTuple):
-    """What was drawn for a clip, and is done to each of its frames.
+    """The augmentation drawn for a clip; the same for each of its frames.
 
     Attributes:
         flip: mirror left and right.
-        crop: (top, left) of the part kept, in 0..1 of the room to move; ``None`` keeps the whole frame.
+        crop: (top, left) of the part kept, in 0..1 of the possible range; ``None`` keeps the whole frame.
         erase: (top, left, height, width) of the erased rectangle in output pixels, or ``None``.
         jitter: factors of brightness, contrast and saturation, or ``None``.
         cast: factors of red, green and blue, or ``None``.
@@ -58,7 +58,7 @@ class TrainTransform:
         flip: probability of mirroring.
         erase: probability of erasing a rectangle of 2 to 40 % of the area, the same in all frames.
         jitter: brightness, contrast and saturation vary by up to this fraction; 0 leaves colours alone.
-        cast: red, green and blue vary by up to this fraction, each for itself, as white balance does between cameras.
+        cast: red, green and blue vary by up to this fraction, separately, like white balance between cameras.
         fill: value of erased pixels in 0..1, a channel each.
         interpolation: ``"bilinear"`` or ``"bicubic"``.
     """
@@ -78,7 +78,7 @@ class TrainTransform:
         return self.apply(frames, self.draw(rng))
 
     def draw(self, rng: np.random.Generator) -> Augmentation:
-        """Draw what is to be done to a clip."""
+        """Draw the augmentation of a clip."""
         flip = bool(rng.random() < self.flip)
         crop = (rng.random(), rng.random()) if rng.random() < self.crop else None
         erase = self._draw_rectangle(rng) if rng.random() < self.erase else None
@@ -93,7 +93,7 @@ class TrainTransform:
         return Augmentation(flip, crop, erase, jitter, cast)
 
     def _draw_rectangle(self, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
-        for _ in range(100):  # most draws fit; a frame that none fits stays whole
+        for _ in range(100):  # most draws fit; if none does, nothing is erased
             area = rng.uniform(*ERASE_AREA) * self.height * self.width
             aspect = rng.uniform(*ERASE_ASPECT)
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
@@ -102,7 +102,7 @@ class TrainTransform:
         return None
 
     def apply(self, frames: Frames, drawn: Augmentation) -> Tensor:
-        """Do to every frame what was drawn: uint8 (T, 3, height, width)."""
+        """Apply an augmentation to every frame: uint8 (T, 3, height, width)."""
 
         def crop_and_flip(batch: Tensor) -> Tensor:
             # Before the resize: the crop costs no second one, and a flip is cheaper on small frames.
@@ -131,7 +131,7 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize only. It draws nothing; ``rng`` is there so that it can stand where a training transform does."""
+    """Resize only. Nothing is random; ``rng`` is there so that it can replace a training transform."""
 
     height: int = 256
     width: int = 128
@@ -155,7 +155,7 @@ def resize_clip(
         frames: uint8 (h, w, 3) each, of any sizes.
         height: output height in pixels.
         width: output width in pixels.
-        before: done to batches (n, 3, h, w) of frames of one size before they are resized.
+        before: a function applied to batches (n, 3, h, w) of frames of one size before they are resized.
         interpolation: ``"bilinear"`` or ``"bicubic"``.
 
     Returns:
@@ -199,5 +199,5 @@ def to_float(
 
 
 def _filled(values: Sequence[float], device: torch.device) -> Tensor:
-    """Return a vector that the device fills itself: to copy it there, the host would wait for all that is queued."""
+    """Return a vector filled on the device: a copy to it would wait for all queued work."""
     return torch.stack([torch.full((), value, device=device) for value in values])

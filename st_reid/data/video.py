@@ -1,4 +1,4 @@
-"""A video and the boxes of a tracker: frames, boxes, crops, and what the tracklets cut from it are called."""
+"""A video and the boxes of a tracker: frames, boxes, crops, and the names of the tracklets cut from it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from st_reid.data.files import images_of, natural_order
 from st_reid.data.frames import UnreadableImage, read_frame
 from st_reid.errors import UserError
 
-MAX_FAILURES = 100  # frames in a row that cannot be decoded; after so many it is the end
-SNAP = 0.05  # frames: times as near as this to a whole number are that number
+MAX_FAILURES = 100  # after this many undecodable frames in a row, the video has ended
+SNAP = 0.05  # frames: times this close to a whole number are rounded to it
 logger = logging.getLogger(__name__)
 
 
@@ -43,7 +43,7 @@ class Video:
 
     @property
     def source(self) -> str:
-        """What the names of its tracklets begin with: of a folder ``MOT17-02/img1`` the sequence's name."""
+        """The prefix of its tracklets' names; for a folder ``MOT17-02/img1`` it is the sequence's name."""
         folder = self.path.parent if is_pattern(self.path) else self.path
         name = folder.parent.name if folder.name == "img1" else folder.name
         return f"{name if folder.is_dir() else self.path.stem}_c{self.camera}"
@@ -68,7 +68,7 @@ class Frame(NamedTuple):
 
 
 def warn_of_jumps(file: Path, boxes: Mapping[int, list[Box]]) -> None:
-    """Say which tracks have a box that does not touch the one of the frame before: they may have changed the person."""
+    """Warn of tracks with a box that does not touch the one of the frame before: they may have changed the person."""
     jumps = []
     for number in sorted(boxes):
         before = {box.track: box for box in boxes.get(number - 1, ())}
@@ -84,7 +84,7 @@ def warn_of_jumps(file: Path, boxes: Mapping[int, list[Box]]) -> None:
 
 
 def probe(video: Path) -> VideoInfo:
-    """Return what a video, a folder of images or a pattern of them says of itself.
+    """Return the properties of a video, a folder of images or a pattern of images.
 
     Raises:
         UserError: a file that cannot be opened as a video, or no images.
@@ -104,7 +104,7 @@ def is_pattern(video: Path) -> bool:
 
 
 def clock_rate(video: Path, info: VideoInfo, fps: float | None) -> float:
-    """Return what a frame of a video is on a clock of ``fps`` frames per second; 1 without such a clock.
+    """Return the length of a video's frame on a clock of ``fps`` frames per second; 1 without such a clock.
 
     Raises:
         UserError: the video does not say its own rate.
@@ -119,7 +119,7 @@ def clock_rate(video: Path, info: VideoInfo, fps: float | None) -> float:
 def frames_of(video: Path, until: int) -> Iterator[Frame]:
     """Yield the frames of a video, a folder of images or a pattern of them, up to number ``until``, or to the end.
 
-    A frame that cannot be decoded is left out, and they are counted.
+    Frames that cannot be decoded are left out and counted.
 
     Raises:
         UserError: a file that cannot be opened as a video, or no images.
@@ -155,7 +155,7 @@ def _from_file(video: Path, until: int) -> Iterator[Any]:
         while number + failures < until and failures < MAX_FAILURES:
             ok, picture = capture.read()
             if not ok:
-                failures += 1  # of a broken frame others follow; at the end none does
+                failures += 1  # after a broken frame others follow; at the end there are none
                 continue
             for _ in range(failures):
                 number += 1
@@ -167,7 +167,7 @@ def _from_file(video: Path, until: int) -> Iterator[Any]:
 class _Clock:
     """Times of a video's frames since the first one, in frames of its own rate.
 
-    Frames at equal steps get whole numbers. Where timestamps do not grow, as in some files, every frame is one step.
+    Frames at equal steps get whole numbers. If timestamps do not grow, as in some files, every frame is one step.
     """
 
     def __init__(self, fps: float) -> None:
@@ -194,7 +194,7 @@ class _Clock:
 
 @contextmanager
 def _opened(video: Path) -> Iterator[cv2.VideoCapture]:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our line says it
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our message says it
     if not video.is_file():
         raise UserError(f"no file {video}; expected a video, a folder of images, or a pattern such as 'img1/*.jpg'")
     capture = cv2.VideoCapture(str(video))
@@ -221,7 +221,7 @@ def _images_of(video: Path) -> list[Path]:
 
 
 def _rate_of_sequence(folder: Path) -> float:
-    """Return what MOT's seqinfo.ini beside a folder of images says of its rate; 0 where there is none."""
+    """Return the rate in MOT's seqinfo.ini beside a folder of images; 0 if there is none."""
     found = configparser.ConfigParser(strict=False)
     try:
         found.read([folder / "seqinfo.ini", folder.parent / "seqinfo.ini"], encoding="utf-8")
@@ -231,7 +231,7 @@ def _rate_of_sequence(folder: Path) -> float:
 
 
 def crop_box(frame: Any, box: Box) -> Any:
-    """Return the part of the picture inside the box, or ``None`` where there is none."""
+    """Return the part of the picture inside the box, or ``None`` if it is empty."""
     height, width = frame.shape[:2]
     left, top = max(round(box.left), 0), max(round(box.top), 0)
     right, bottom = min(round(box.left + box.width), width), min(round(box.top + box.height), height)

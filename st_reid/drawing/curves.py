@@ -132,7 +132,7 @@ def calibration_curves(
         same: similarities of pairs of one person, sorted.
         different: similarities of pairs of two persons, sorted.
         same_from: threshold of the same person.
-        unsure_from: threshold below which nobody is there.
+        unsure_from: threshold below which the decision is 'nobody here'.
         roc: shares of false and of true accepts, a threshold each.
         chosen: those of ``same_from``.
         path: of the PNG.

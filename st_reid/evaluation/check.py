@@ -59,7 +59,8 @@ def check(
     The arguments are the options of ``python -m st_reid.check``.
 
     Raises:
-        UserError: there is no such dataset; or, after the report is written, what it is for would fail.
+        UserError: there is no such dataset; or, after the report is written, the dataset cannot be used for the
+            purpose.
     """
     if purpose not in (None, *PURPOSES):
         raise unknown_name("purpose", str(purpose), PURPOSES)
@@ -96,11 +97,11 @@ def check(
 
 
 def find_failures(dataset: Dataset, purpose: str | None = None, persons: int = 8) -> list[str]:
-    """Return why training, evaluation or extraction would fail, as far as tracklets tell.
+    """Return the reasons why training, evaluation or extraction would fail, without reading images.
 
     Args:
         dataset: any.
-        purpose: one of ``PURPOSES``; ``None`` for all that the dataset has labelled tracklets for.
+        purpose: one of ``PURPOSES``; ``None`` for all purposes for which it has labelled tracklets.
         persons: identities in a training batch.
     """
 
@@ -116,7 +117,7 @@ def find_failures(dataset: Dataset, purpose: str | None = None, persons: int = 8
     labelled = any(t.is_known for split in SPLITS for t in getattr(dataset, split))
     if purpose is not None:
         wanted = [purpose]
-    else:  # who has no persons at all can extract only, and knows
+    else:  # a dataset without persons is only for extraction
         wanted = [p for p, has in (("train", dataset.train), ("evaluate", dataset.query)) if has and labelled]
     failures = []
     for each in wanted:

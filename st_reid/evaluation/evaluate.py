@@ -1,4 +1,4 @@
-"""The figures of a checkpoint on a dataset, or of features that were extracted before."""
+"""Evaluates a checkpoint on a dataset, or features that were extracted before."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def evaluate(
     precision: str = "auto",
     compute: ComputeConfig | None = None,
 ) -> Path:
-    """Evaluate a checkpoint and return the folder with its report and pictures; nothing is left where it fails.
+    """Evaluate a checkpoint and return the folder with its report and pictures; after an error nothing is left.
 
     Several processes share the extraction, and the first one ranks and writes.
 
@@ -61,7 +61,7 @@ def evaluate(
     Raises:
         UserError: weights, features or a dataset that cannot be read or do not fit, or a folder that exists.
     """
-    settings = dict(locals())  # as they were asked for, for config.yaml
+    settings = dict(locals())  # as given, for config.yaml
     config, read = eval or EvalConfig(), data or ReadConfig()
     if (weights is None) == (features is None):
         raise UserError("pass either --weights, to extract and rank, or --features, to rank what was extracted")

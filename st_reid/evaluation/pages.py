@@ -1,4 +1,4 @@
-"""What a command left in its folder as one HTML page."""
+"""Turns the results in a command's folder into one HTML page."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ TITLES = {
 
 
 def write_page(folder: str | Path, output: str | Path | None = None) -> Path:
-    """Write ``folder/report.html``, or ``output``, from what a command left in ``folder``.
+    """Write ``folder/report.html``, or ``output``, from the results of a command in ``folder``.
 
     Raises:
-        UserError: the folder is of no command of this package, a file in it cannot be read, or ``output`` exists.
+        UserError: not the folder of a command of this package, a file in it cannot be read, or ``output`` exists.
     """
     folder = Path(folder)
     file = folder / "report.html" if output is None else Path(output)
@@ -185,4 +185,4 @@ READERS: tuple[tuple[str, str, Callable[[Any], Page]], ...] = (
     ("report.json", "appearance", _run),
     ("report.json", "open_set", _calibration),
 )
-"""The file that a command leaves, what stands in it, and who reads it."""
+"""The file that a command writes, a key in it, and the function that makes its page."""

@@ -24,9 +24,9 @@ class QueryGallery:
     Attributes:
         query: the tracklets to look for, whose persons are known.
         gallery: the tracklets to look in.
-        junk: ``same_camera`` or ``same_tracklet``: what is left out of the gallery for a query, among its person.
+        junk: which gallery tracklets of the query's person are left out: ``same_camera`` or ``same_tracklet``.
         ap: ``step`` or ``trapezoid``.
-        nobody: what became of tracklets of nobody known, in words by their kind.
+        nobody: how tracklets without a known person are treated, in words by their kind.
     """
 
     query: Labels
@@ -37,10 +37,11 @@ class QueryGallery:
 
     @classmethod
     def of(cls, query: Labels, gallery: Labels, config: EvalConfig) -> QueryGallery:
-        """Resolve the junk rule ``auto``, leave out what is nobody's, and check that there is something to rank.
+        """Resolve the junk rule ``auto``, leave out unknown persons, and check that there is something to rank.
 
-        A distractor is certainly none of the persons: no query, and wrong in the gallery. An unknown person may be
-        anybody: no query, and left out of the gallery unless ``config.unknown`` counts it as wrong.
+        A distractor is certainly none of the persons: it is never a query, and it is wrong in the gallery. An unknown
+        person may be any person: it is never a query, and it is left out of the gallery unless ``config.unknown``
+        counts it as wrong.
 
         Raises:
             UserError: an empty query or gallery, persons that are not known, or no query with a match.
@@ -83,12 +84,12 @@ class QueryGallery:
             raise UserError(NO_MATCH)  # now, and not after hours
 
     def views(self) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
-        """Return for query and gallery what must differ from the query's for an item of its person to count."""
+        """Return the labels of query and gallery (cameras or tracklets) by which junk is found."""
         key = "camera" if self.junk == "same_camera" else "tracklet"
         return getattr(self.query, key), getattr(self.gallery, key)
 
     def split(self, features: FeatureSet) -> tuple[FeatureSet, FeatureSet]:
-        """Return the queries' and the gallery's of features that hold both, by their names."""
+        """Split features of query and gallery into the two, by the names of the tracklets."""
         return features.named(self.query.tracklet), features.named(self.gallery.tracklet)
 
     def rank(self, distances: Matrix) -> RankingResult:

@@ -36,11 +36,11 @@ CHOOSE_OR_MODEL = "eval.joint.choose fits transit times, and eval.joint.model br
 
 @dataclass(frozen=True)
 class Ranking:
-    """Distances, and what they are worth.
+    """Distances, and the figures of their ranking.
 
     Attributes:
         distances: (Q, G), an array or computed a block of rows at a time.
-        result: their figures.
+        result: the figures.
     """
 
     distances: Matrix
@@ -49,7 +49,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found out about features.
+    """The results of an evaluation.
 
     Attributes:
         rankings: by name, see :func:`rank_all`.
@@ -71,14 +71,14 @@ def evaluate_features(
     transit_times: SpatialTemporalModel | None,
     train: FeatureSet | None = None,
 ) -> Evaluation:
-    """Rank query and gallery by all that is known.
+    """Rank query and gallery by appearance, and by place and time if known.
 
     Args:
         pairs: query and gallery.
         features: of both.
         config: what to rank by.
         transit_times: what :func:`prepare` returned.
-        train: features of the training tracklets, by which the joint metric's constants are chosen, see
+        train: features of the training tracklets, to choose the constants of the joint metric, see
             :func:`chooses_constants`.
 
     Raises:
@@ -90,7 +90,7 @@ def evaluate_features(
             train = train.take(train.is_known)
             joint = _choose(train, joint)
             transit_times = _fit(train, joint)
-        joint = replace(joint, bin_width=transit_times.bin_width, sigma=transit_times.sigma)  # a file brings its own
+        joint = replace(joint, bin_width=transit_times.bin_width, sigma=transit_times.sigma)  # a file has its own
     config = replace(config, joint=joint, rerank=_with_neighbours(config.rerank, pairs))
     used = {}
     if config.rerank.use:
@@ -104,7 +104,7 @@ def evaluate_features(
 
 
 def _with_neighbours(config: RerankConfig, pairs: QueryGallery) -> RerankConfig:
-    """Return the constants of the re-ranking, those that were not given as the gallery wants them."""
+    """Return the constants of the re-ranking; those that were not given are chosen for the gallery."""
     gallery = pairs.gallery
     k1, k2 = choose_neighbours(gallery.person[gallery.is_known], len(pairs.query) + len(gallery))
     if config.k1 is not None:
@@ -123,7 +123,7 @@ def prepare(
     """Check what would make the evaluation fail, before training starts; return the transit times, if any.
 
     Raises:
-        UserError: as :func:`fit_transit_times`, and constants of the re-ranking that do not go with the data.
+        UserError: as :func:`fit_transit_times`, and re-ranking constants that do not fit the data.
     """
     if config.rerank.use:
         chosen = _with_neighbours(config.rerank, pairs)
@@ -160,7 +160,7 @@ def rank_all(
     model: SpatialTemporalModel | None,
     config: EvalConfig,
 ) -> dict[str, Ranking]:
-    """Rank by appearance; with several cameras and times also by what these tell.
+    """Rank by appearance, and with several cameras and times also by place and time.
 
     Args:
         pairs: the protocol.
@@ -170,9 +170,9 @@ def rank_all(
         config: the constants of the joint metric, and whether to expand and to re-rank.
 
     Returns:
-        ``appearance``; where there are two cameras ``camera_mask``, appearance with the gallery of the query's own
-        camera behind all others; with a model ``joint``; and each of these re-ranked, as ``appearance_reranked`` and so
-        on, if ``config`` says so.
+        ``appearance``; with two or more cameras ``camera_mask``, which is appearance with the gallery of the query's
+        own camera after all others; with a model ``joint``; if ``config`` says so, each of these re-ranked, as
+        ``appearance_reranked`` and so on.
 
     Raises:
         UserError: constants of the re-ranking that do not fit the data.
@@ -221,15 +221,15 @@ def fit_transit_times(
     Args:
         train: tracklets to learn from, of the same cameras and clock as query and gallery.
         pairs: query and gallery.
-        config: says whether, and with which bins.
+        config: whether to fit, and the width of the bins.
         same_network: whether ``train`` is of the cameras that ``pairs`` is of.
 
     Returns:
-        The model; or ``None``, where ``config.use`` is ``auto`` and there is nothing to fit or to use it on, which is
-        logged if there are any times, or where it is ``never``.
+        The model. ``None`` if ``config.use`` is ``never``, or if it is ``auto`` and transit times cannot be fitted or
+        used; the reason is logged if there are any times.
 
     Raises:
-        UserError: ``config.use`` is ``always`` and it cannot be, or a file that cannot be read.
+        UserError: ``config.use`` is ``always`` and they cannot be used, or a file that cannot be read.
     """
     if config.use == "never":
         return None

@@ -1,4 +1,4 @@
-"""What an evaluation leaves to be read: report.json, and the lines that say the same."""
+"""The report of an evaluation: report.json, and the same as lines of text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Figures(TypedDict):
 
 
 class Gain(TypedDict):
-    """By how much one ranking is above another, in shares."""
+    """The gain of one ranking over another, as shares."""
 
     rank1: float
     mAP: float
@@ -43,14 +43,14 @@ class Gain(TypedDict):
 
 
 class JointFigures(Figures):
-    """The joint metric, and what it is above appearance with the query's own camera pushed back."""
+    """The figures of the joint metric, and its gain over ``camera_mask``."""
 
     over_camera_mask: Gain
     constants: dict[str, Any]
 
 
 class Report(TypedDict, total=False):
-    """``report.json``: an evaluation; a training run adds what is below the environment."""
+    """``report.json``: an evaluation; a training run adds the entries after ``environment``."""
 
     arch: str
     dataset: str
@@ -107,7 +107,7 @@ def say_interval(bounds: Sequence[float] | None, how: str = ".1%", factor: float
 
 
 def gain(results: Mapping[str, RankingResult]) -> Gain:
-    """Return by how much ``joint`` is above ``camera_mask``, with 95 % bootstrap intervals over persons."""
+    """Return the gain of ``joint`` over ``camera_mask``, with 95 % bootstrap intervals over persons."""
     joint, mask = results["joint"], results["camera_mask"]
     rank1, ap = (joint.first_rank == 1) * 1.0 - (mask.first_rank == 1), joint.ap - mask.ap
     return {
@@ -150,7 +150,7 @@ def assemble(
     evaluation: Evaluation,
     environment: dict[str, Any],
 ) -> Report:
-    """Return the content of ``report.json``, times and baselines aside.
+    """Return the content of ``report.json``, without times and baselines.
 
     Args:
         arch: the model's name.
@@ -158,7 +158,7 @@ def assemble(
         notes: choices of its reader.
         pairs: query and gallery.
         spec: of the clips.
-        evaluation: what was found out.
+        evaluation: its results.
         environment: see :func:`st_reid.runtime.environment.environment`.
     """
     results = {name: ranking.result for name, ranking in evaluation.rankings.items()}
@@ -191,8 +191,8 @@ def draw(
 
     Args:
         pairs: query and gallery.
-        evaluation: what was found out.
-        other_curves: CMC curves to draw beside.
+        evaluation: its results.
+        other_curves: other CMC curves to draw.
         pictures: of tracklets; ``None`` for no contact sheets.
         folder: of the run.
         sheet_queries: rows of a contact sheet.
@@ -214,7 +214,7 @@ def draw(
 
 
 def announce(report: Report, folder: Path) -> None:
-    """Log the figures, and where the rest of them is."""
+    """Log the main figures and the folder with the others."""
     valid, every = report["appearance"]["num_valid"], report["num_query"]
     queries = f"{every} queries" if valid == every else f"{valid} valid of {every} queries"
     for line in lines(f"{report['dataset']}: {queries}", report["appearance"]):

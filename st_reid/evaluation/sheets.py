@@ -20,18 +20,18 @@ from st_reid.retrieval.matrix import Matrix, entries, row_blocks
 from st_reid.retrieval.ranking import encode_labels
 
 Pictures = Callable[[str], Sequence[NDArray[np.uint8]]]
-"""Returns what is shown of a tracklet, by its name: RGB (h, w, 3) each."""
+"""Returns the images to show for a tracklet name: RGB (h, w, 3) each."""
 
 
 def pictures_of_tracklets(tracklets: Sequence[Tracklet]) -> Pictures:
-    """Return what reads the first, the middle and the last frame of a tracklet."""
+    """Return a function that reads the first, middle and last frame of a tracklet."""
     reader = FrameReader("skip")
     by_name = {t.name: t for t in tracklets}
     return lambda name: frames_shown(reader, by_name[name])
 
 
 def pictures_of_features(features: FeatureSet) -> Pictures | None:
-    """Return what finds the thumbnail of a tracklet; ``None`` where the features have no thumbnails."""
+    """Return a function that finds the thumbnail of a tracklet; ``None`` if the features have no thumbnails."""
     thumbnails = features.thumbnails
     if thumbnails is None:
         return None
@@ -44,7 +44,7 @@ def contact_sheet(
 ) -> None:
     """Draw queries with their nearest gallery tracklets, right ones framed in green, wrong ones in red.
 
-    Of the queries that have a match, the ones shown lie at equal steps from the best to the worst average precision.
+    Of the queries with a match, sorted by average precision, those at equal steps from best to worst are shown.
 
     Args:
         pairs: the query and gallery.
@@ -78,7 +78,7 @@ def changed_sheet(
 ) -> None:
     """Draw queries whose first hit the joint metric changed: the query, the hit by appearance, the hit by both.
 
-    The ones that it put right and the ones that it put wrong are shown in the proportion in which there are such.
+    Corrected first hits and first hits made wrong are shown in their true proportion.
 
     Args:
         pairs: the query and gallery.

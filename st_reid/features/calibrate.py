@@ -1,4 +1,4 @@
-"""From labelled tracklets to the similarity from which on two are one person."""
+"""Finds, on labelled tracklets, the similarity from which two tracklets are called the same person."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class RateRow(TypedDict):
-    """What a false-accept rate costs."""
+    """The true-accept rate at a false-accept rate."""
 
     threshold: float
     tar: float

@@ -1,4 +1,4 @@
-"""What a similarity means: from labelled tracklets to thresholds and the error rates that they have."""
+"""Finds thresholds of the similarity on labelled tracklets, and their error rates."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Pairs:
     """Similarities of pairs of different tracklets.
 
     Attributes:
-        same: (P,) of one person, sorted.
-        different: (N,) of two, sorted.
+        same: (P,) similarities of pairs of one person, sorted.
+        different: (N,) similarities of pairs of two persons, sorted.
     """
 
     same: NDArray[np.float64]
@@ -46,11 +46,11 @@ class Pairs:
         return float(len(self.same) - np.searchsorted(self.same, threshold)) / len(self.same)
 
     def threshold(self, rate: float) -> float | None:
-        """Return the lowest threshold whose FAR is at most ``rate``; ``None`` where there are too few pairs to tell."""
+        """Return the lowest threshold whose FAR is at most ``rate``; ``None`` if there are too few pairs."""
         allowed = int(rate * len(self.different))
         if allowed < 1:
             return None
-        # The (allowed + 1)-th highest may not be accepted, nor what equals it.
+        # The (allowed + 1)-th highest, and those equal to it, must not be accepted.
         return float(np.nextafter(self.different[-allowed - 1], np.inf)) if allowed < len(self.different) else -1.0
 
 
@@ -59,10 +59,10 @@ class Calibration:
     """When to say that two tracklets are of one person.
 
     Attributes:
-        same: similarity from which on it is said.
-        unsure: similarity from which on it is left open; below, nobody is there.
-        false_accept_rate: that ``same`` was chosen for, over pairs of two persons.
-        about: of the features: the fingerprint of the model, pairs, rates.
+        same: similarity from which on the decision is 'same'.
+        unsure: similarity from which on the decision is 'unsure'; below it, 'nobody here'.
+        false_accept_rate: the rate for which ``same`` was chosen, over pairs of two persons.
+        about: metadata: the fingerprint of the features' model, pairs, rates.
 
     Raises:
         UserError: ``unsure`` above ``same``.
@@ -78,7 +78,7 @@ class Calibration:
             raise UserError(f"unsure from {self.unsure:g} on, and same from {self.same:g} on; expected the first below")
 
     def decide(self, similarity: float) -> Decision:
-        """Say what a similarity means."""
+        """Return the decision for a similarity."""
         return "same" if similarity >= self.same else "unsure" if similarity >= self.unsure else "nobody here"
 
     def save(self, path: Path) -> None:
@@ -90,7 +90,7 @@ class Calibration:
         """Read what :meth:`save` wrote, for use with ``features``.
 
         Raises:
-            UserError: a file that is missing or something else, or that is of another model's features.
+            UserError: a file that is missing or not a calibration, or that is of another model's features.
         """
         try:
             calibration = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
@@ -134,9 +134,9 @@ def label_pairs(features: FeatureSet, across: bool = False) -> Pairs:
 
 
 def _labelled(features: FeatureSet) -> FeatureSet:
-    """Return the tracklets of persons and the distractors, without their pictures; of unknown ones nothing is known.
+    """Return the tracklets of known persons and the distractors, without their pictures.
 
-    Every distractor gets a label of its own: it is nobody else's.
+    Every distractor gets a label of its own, because it is none of the persons.
     """
     kept = replace(features, thumbnails=None).take(features.person != UNKNOWN)
     own = np.array([f"{DISTRACTOR} {i}" for i in range(len(kept))], dtype=np.str_)
@@ -150,10 +150,10 @@ def _are_distractors(labelled: FeatureSet) -> NDArray[np.bool_]:
 def _blocks_of_pairs(
     features: FeatureSet, across: bool
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.bool_], slice]]:
-    """Yield similarities of a block of rows with all (n, N), which pairs count, which are of one person, and the rows.
+    """Yield blocks of rows: similarities with all tracklets (n, N), which pairs count, which are of one person, rows.
 
-    Each pair counts once; if ``across``, only those of two cameras. Two distractors are no pair: they may be of one
-    person or of two.
+    Each pair counts once; if ``across``, only those of two cameras. A pair of two distractors does not
+    count: they may be of one person or of two.
     """
     person, camera = (encode_labels(column)[0] for column in (features.person, features.camera))
     nobody = _are_distractors(features)
@@ -171,14 +171,14 @@ def bootstrap_threshold(
 ) -> tuple[float, float] | None:
     """Return the 95 % interval of the threshold for a false-accept rate, over persons drawn with replacement.
 
-    Persons are drawn, not pairs: the pairs of one person are alike. ``None`` where the samples have too few pairs.
+    Persons are drawn, not pairs: the pairs of one person are alike. ``None`` if the samples have too few pairs.
 
-    Who is drawn k times stands there k times: a pair of two counts as often as the product of theirs. So the pairs
-    are sorted once, and only the most similar ones are looked at again.
+    A person drawn k times counts k times: a pair of two persons counts as often as the product of their numbers. So
+    the pairs are sorted once, and for each sample only the most similar ones are used.
 
     Args:
         features: of labelled tracklets.
-        pairs: theirs, see :func:`label_pairs`.
+        pairs: their pairs, see :func:`label_pairs`.
         rate: of false accepts.
         across: as in :func:`label_pairs`.
         samples: how often to draw.
@@ -201,7 +201,7 @@ def bootstrap_threshold(
         count = _pairs_of_two(sample, across) - _pairs_of_two(sample[nobody], across)
         if allowed := int(rate * count):
             reached = int(np.searchsorted(np.cumsum(drawn[one] * drawn[other]), allowed + 1))
-            # Kept are twenty times as many as a sample needs on average; should they run out, the lowest is the answer.
+            # Twenty times as many are kept as a sample needs on average; if they are not enough, the lowest is used.
             thresholds.append(np.nextafter(similarity[min(reached, len(similarity) - 1)], np.inf))
     if len(thresholds) < samples / 2 or not thresholds:
         return None
@@ -210,7 +210,7 @@ def bootstrap_threshold(
 
 
 def _pairs_of_two(table: NDArray[np.float64], across: bool) -> int:
-    """Return how many pairs of two persons, and of two cameras, there are among tracklets (persons, cameras)."""
+    """Count the pairs of two persons (with ``across``, also of two cameras) among tracklets (persons, cameras)."""
     twice = table.sum() ** 2 - (table.sum(axis=1) ** 2).sum()
     if across:
         twice += (table**2).sum() - (table.sum(axis=0) ** 2).sum()
@@ -232,7 +232,7 @@ def _pairs_from(
 
 @dataclass(frozen=True)
 class OpenSet:
-    """What a search says about queries who are in the gallery, and about those who are not.
+    """Error rates of a search whose queries may have no match in the gallery.
 
     Attributes:
         found: share of queries in the gallery whose nearest tracklet is theirs and above the threshold: DIR.
@@ -252,7 +252,7 @@ class OpenSet:
 def open_set(features: FeatureSet, threshold: float, across: bool = False) -> OpenSet:
     """Search for every labelled tracklet among the others, with its person's other tracklets there and without them.
 
-    Tracklets of unknown persons are left out: they may be anybody's. Distractors are in the gallery, and not asked for.
+    Tracklets of unknown persons are left out. Distractors are in the gallery, but are not queries.
 
     Raises:
         UserError: no labelled tracklet has another one of its person.

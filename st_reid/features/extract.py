@@ -97,12 +97,12 @@ def extract(
 
 
 class Source(NamedTuple):
-    """Where features come from.
+    """The source of features: a dataset or videos.
 
     Attributes:
-        identity: plain values that tell it from others, so that nothing is resumed with another one.
-        about: what the file of features says of it.
-        rows: yields the tracklets that are not among the names given.
+        identity: plain values that identify it, so that nothing is resumed with another source.
+        about: its metadata in the file of features.
+        rows: yields the tracklets whose names are not among those given.
     """
 
     identity: Any

@@ -43,16 +43,16 @@ class TrackletExtractor:
 
     Args:
         weights: a checkpoint of a training run, or what was loaded; with ``arch`` also a bare state dict.
-        arch: the model's name, where the weights do not say it.
+        arch: the model's name, if the weights do not contain it.
         device: as the command lines'.
         precision: as the command lines'.
         batch: clips in a batch.
-        compute: where and how it runs, instead of ``device`` and ``precision``.
-        **chosen: ``height``, ``width``, ``seq_len``, ``interpolation``, instead of those that the weights are for.
+        compute: the device and precision, instead of ``device`` and ``precision``.
+        **chosen: ``height``, ``width``, ``seq_len``, ``interpolation``, instead of those of the weights.
 
     Attributes:
         loaded: the model, and the clips that it is for.
-        spec: what the clips are like that it gets.
+        spec: the clips that the model gets.
 
     Raises:
         UserError: see :func:`st_reid.models.loading.load_for_evaluation`.
@@ -117,7 +117,7 @@ class TrackletExtractor:
             self._enqueue(state)
 
     def done(self) -> Iterator[tuple[Any, NDArray[np.float32]]]:
-        """Yield the tracks that have ended and their features (D,), those that need no further batch; forget them."""
+        """Yield tracks that have ended and whose features (D,) are complete, with these; then forget them."""
         for track in [t for t, state in self._tracks.items() if state.closed and not state.waiting]:
             state = self._tracks.pop(track)
             yield track, state.mean.feature()

@@ -1,4 +1,4 @@
-"""Features of tracklets as a file: what was extracted, of whom, and by which model."""
+"""Features of tracklets, their labels and their model, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from st_reid.files import written_whole
 COLUMNS = ("tracklet", "person", "camera", "time", "frames")
 ADDED = ("last", "split")
 """Columns that files of earlier versions do not have."""
-SPLIT = "query+gallery"  # of tracklets in a file that does not say it
+SPLIT = "query+gallery"  # if the file does not have it
 SUFFIXES = (".npz", ".parquet")
 
 
@@ -32,7 +32,7 @@ class FeatureSet(Labels):
         features: (N, D) float32.
         split: (N,) ``train``, ``query``, ``gallery``, or several joined by ``+``; by default ``query+gallery`` for all.
         thumbnails: (N, 64, 96, 3) uint8 RGB, three frames of each side by side; ``None`` for none.
-        about: what they were made with: ``fingerprint`` of the model and its input, its name, its weights.
+        about: metadata: ``fingerprint`` of the model and its input, its name, its weights.
 
     Raises:
         UserError: columns of different lengths, or a feature that is not finite.
@@ -56,17 +56,17 @@ class FeatureSet(Labels):
 
     @classmethod
     def of_tracklets(cls, tracklets: Sequence[Tracklet], features: NDArray[np.float32]) -> FeatureSet:
-        """Return the features (N, D) of N tracklets with what is known of these."""
+        """Return the features (N, D) of N tracklets with the labels of these."""
         columns: dict[str, Any] = label_columns(tracklets)
         return cls(features=features, **columns)
 
     @property
     def fingerprint(self) -> str:
-        """Of the model and its input; features of different ones cannot be compared."""
+        """The fingerprint of the model and its input; features with different ones cannot be compared."""
         return str(self.about.get("fingerprint", ""))
 
     def digest(self) -> bytes:
-        """Return 16 bytes that tell these features from others."""
+        """Return a 16-byte hash of these features."""
         return hashlib.blake2b(np.ascontiguousarray(self.features).data, digest_size=16).digest()
 
     def take(self, which: NDArray[np.bool_] | Sequence[int]) -> FeatureSet:
@@ -134,12 +134,12 @@ class FeatureSet(Labels):
             return _read_parquet(cls, path) if path.suffix == ".parquet" else _read_npz(cls, path)
         except UserError:
             raise
-        except Exception as error:  # a damaged archive raises just about anything
+        except Exception as error:  # a damaged archive can raise any error
             raise UserError(f"features {path} cannot be read ({first_line(error)}); is the file complete?") from error
 
 
 def check_path(path: Path) -> None:
-    """Raise :class:`UserError` for a file name that is of no known kind, or of one that needs a missing package."""
+    """Raise :class:`UserError` for a file name with an unknown suffix, or one that needs a missing package."""
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: features are written to {' or '.join(SUFFIXES)}; pass such a name")
     if path.suffix == ".parquet":

@@ -15,12 +15,12 @@ from st_reid.retrieval.matrix import row_blocks
 from st_reid.retrieval.ranking import encode_labels
 
 Excluded = Callable[[slice], NDArray[np.bool_]]
-"""Says for a slice of n queries which of G gallery tracklets do not count, (n, G)."""
+"""For a slice of n queries, returns which of the G gallery tracklets do not count, (n, G)."""
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What a search leaves out.
+    """The filters of a search.
 
     Attributes:
         cameras: only tracklets of these cameras; ``None`` for all.
@@ -35,7 +35,7 @@ class Filters:
     other_cameras: bool = False
 
     def allowed(self, gallery: Labels) -> NDArray[np.bool_]:
-        """Return which tracklets of the gallery (G,) are left, for whatever query.
+        """Return which tracklets of the gallery (G,) are left for every query.
 
         Raises:
             UserError: an unknown camera, times where none are known, or nothing left.
@@ -56,7 +56,7 @@ class Filters:
         return allowed
 
     def excluded(self, queries: Labels, gallery: Labels, allowed: NDArray[np.bool_]) -> Excluded:
-        """Say what does not count: what is not ``allowed``, the query itself, and its camera if so asked."""
+        """Return the excluded: not ``allowed``, the query itself and, with ``other_cameras``, its camera."""
         asked, itself = find_themselves(queries, gallery)
         cameras = encode_labels(queries.camera, gallery.camera) if self.other_cameras else None
 
@@ -75,7 +75,7 @@ class Filters:
 def find_themselves(queries: Labels, gallery: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return which queries are which tracklets of the gallery: the indices of both (n,), one pair each.
 
-    A name alone does not tell: trackers count from 1 in every video.
+    The name alone is not enough: trackers count from 1 in every video.
     """
     asked: defaultdict[str, list[int]] = defaultdict(list)
     for q, name in enumerate(queries.tracklet.tolist()):
@@ -90,7 +90,7 @@ def find_themselves(queries: Labels, gallery: Labels) -> tuple[NDArray[np.int64]
 
 
 def persons_there(queries: Labels, gallery: Labels, excluded: Excluded) -> NDArray[np.bool_]:
-    """Return for which queries (Q,) something of their person can be found."""
+    """Return for which queries (Q,) a tracklet of their person can be found."""
     there = np.zeros(len(queries), dtype=bool)
     asked = queries.is_known
     if asked.any():

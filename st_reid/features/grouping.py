@@ -23,8 +23,8 @@ from st_reid.retrieval import CosineDistance
 from st_reid.retrieval.ranking import encode_labels
 
 MAX_TRACKLETS = 20_000  # their distances, all against all, are 3.2 GB
-MIN_PAIRS = 20  # seen at once, from which on they tell something
-CANNOT_LINK = 1e9  # a mean distance with one of these in it is over any threshold
+MIN_PAIRS = 20  # pairs seen at once that are needed for advice
+CANNOT_LINK = 1e9  # a mean that includes this is above any threshold
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +37,7 @@ def group(features: FeatureSet, threshold: float, apart: NDArray[np.bool_] | Non
         apart: (N, N) pairs that cannot be one person, see :func:`seen_at_once`.
 
     Returns:
-        (N,) numbers of the groups, the largest group first, of equal ones that of the first tracklet.
+        (N,) numbers of the groups, the largest group first; equal ones in the order of their first tracklets.
     """
     if len(features) < 2:
         return np.zeros(len(features), np.int64)
@@ -54,9 +54,9 @@ def group(features: FeatureSet, threshold: float, apart: NDArray[np.bool_] | Non
 
 
 def seen_at_once(features: FeatureSet) -> NDArray[np.bool_]:
-    """Return which pairs (N, N) of tracklets one camera saw at the same time, and so cannot be one person.
+    """Return which pairs (N, N) of tracklets were seen by one camera at the same time, so they are of two persons.
 
-    Those whose time is not known exclude nothing.
+    Tracklets without a known time exclude nothing.
     """
     first, last = features.time, features.last
     same_camera = features.camera[:, None] == features.camera
@@ -65,7 +65,7 @@ def seen_at_once(features: FeatureSet) -> NDArray[np.bool_]:
 
 
 def advise_threshold(features: FeatureSet) -> str:
-    """Say what the data themselves tell of a threshold, without identities, and what they cannot tell.
+    """Describe what the data say about a threshold without identities, and what they cannot say.
 
     Two tracklets that one camera saw at the same time are two persons.
     """

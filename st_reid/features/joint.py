@@ -1,4 +1,4 @@
-"""Appearance joined with where and when, for any two sets of features."""
+"""The joint score of appearance, place and time, for any two sets of features."""
 
 from __future__ import annotations
 

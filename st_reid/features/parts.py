@@ -1,4 +1,4 @@
-"""What has been extracted so far: kept beside the output, so that a kill costs seconds."""
+"""Keeps the features extracted so far beside the output, so that a kill loses only seconds of work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from st_reid.files import write_text
 logger = logging.getLogger(__name__)
 
 
-PART_SECONDS = 20.0  # of work that a kill may cost
+PART_SECONDS = 20.0  # of work that a kill may lose
 
 
 class Row(NamedTuple):
@@ -38,11 +38,11 @@ class Row(NamedTuple):
 
 
 class Parts:
-    """What has been extracted so far, beside the output: a file for every few seconds of work.
+    """The features extracted so far, beside the output: a file for every few seconds of work.
 
     Args:
-        output: the file of features to be.
-        about: what the features are made with, and of what; parts that were made otherwise are dropped.
+        output: the file of features that will be written.
+        about: the model and the input of the features; parts with others are dropped.
     """
 
     def __init__(self, output: Path, about: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Parts:
         return {str(name) for path in self._paths() for name in FeatureSet.load(path).tracklet}
 
     def keep(self, rows: Iterable[Row]) -> int:
-        """Write rows as they come; return how many came.
+        """Write rows as they come; return their number.
 
         Raises:
             UserError: what ``rows`` raises; those that came before it are kept.
@@ -124,5 +124,5 @@ def stamp(file: Path) -> tuple[str, int, int]:
 
 
 def as_json(value: Any) -> str:
-    """Return a value as JSON that is equal where the values are."""
+    """Return a value as JSON; equal values give equal JSON."""
     return json.dumps(value, sort_keys=True, default=str)

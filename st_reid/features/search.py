@@ -29,7 +29,7 @@ from st_reid.retrieval import CosineDistance, Index, SpatialTemporalModel, neare
 from st_reid.retrieval.matrix import Matrix
 
 ALL = "all"
-CANDIDATES = 20  # of an index, for each that is wanted: filters and times take some of them away
+CANDIDATES = 20  # candidates from an index for each result, since filters and times remove some
 SHEET_ROWS, SHEET_COLUMNS = 12, 6
 DECISION_COLORS = {"same": RIGHT, "unsure": UNSURE, "nobody here": WRONG}
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def search(
 
 
 def _named_queries(query: Sequence[str], gallery: FeatureSet) -> FeatureSet | None:
-    """Return the features of what is looked for, or ``None`` where it is images."""
+    """Return the features of the queries, or ``None`` if they are images."""
     if list(query) == [ALL]:
         return gallery
     names = set(gallery.tracklet.tolist())
@@ -167,7 +167,7 @@ def _check_query_camera(camera: str | None, filters: Filters, gallery: FeatureSe
 def _extractor_of(
     gallery: FeatureSet, weights: str | None, arch: str | None, device: str, precision: str
 ) -> TrackletExtractor:
-    """Return what extracts features as the gallery's were."""
+    """Return an extractor of features of the same kind as the gallery's."""
     if weights is None:
         raise UserError("an image as query needs the model that the gallery was extracted with; pass its --weights")
     as_gallery = {n: gallery.about.get(n) for n in ("height", "width", "seq_len", "interpolation", "sampler")}
@@ -204,7 +204,7 @@ def _image_queries(
 def _measure(
     queries: FeatureSet, gallery: FeatureSet, transit_times: str | None, constants: JointConfig
 ) -> Callable[[FeatureSet, FeatureSet], Matrix]:
-    """Return what makes distances of queries and gallery: cosine, or joint ones with a file of transit times."""
+    """Return a function for distances of queries and gallery: cosine, or joint with a file of transit times."""
     if transit_times is None:
         return lambda q, g: CosineDistance(q.features, g.features)
     model = SpatialTemporalModel.load(transit_times)
@@ -235,7 +235,7 @@ def _find(
         counts = ~excluded(row)[0]
         some = near[q][near[q] >= 0]
         some = some[counts[some]]
-        if len(some) < min(top, int(counts.sum())):  # filters have taken too many of them away
+        if len(some) < min(top, int(counts.sum())):  # filters have removed too many candidates
             out = excluded(row)
             found[row], distances = nearest(measure(query, gallery), top, lambda _, out=out: out)  # type: ignore[misc]
             scores[row] = 1 - distances
@@ -247,7 +247,7 @@ def _find(
 
 
 def _index(features: Path, gallery: FeatureSet) -> Index:
-    """Return the index beside the features; build it where it is missing, or of other features."""
+    """Return the index beside the features; build it if it is missing or of other features."""
     path = features.with_suffix(features.suffix + ".hnsw")
     digest = gallery.digest()
     index = Index.load(path, digest) if path.exists() else None
@@ -262,7 +262,7 @@ def _index(features: Path, gallery: FeatureSet) -> Index:
 
 
 def _similarities(queries: FeatureSet, gallery: FeatureSet, found: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the cosine similarity of each query and what was found for it, (Q, k); the rest of the gallery is left."""
+    """Return the cosine similarity of each query and what was found for it, (Q, k); without the rest of the gallery."""
     used, place = np.unique(np.maximum(found, 0), return_inverse=True)
     distances = CosineDistance(queries.features, gallery.features[used])
     rows = np.repeat(np.arange(len(found)), found.shape[1])
@@ -292,7 +292,7 @@ def _describe(
             row["decision"] = calibration.decide(float(cosine))
         rows.append(row)
     result: QueryRow = {"query": _tracklet_row(queries, q), "found": rows}
-    if calibration is not None:  # the best by looks says whether anybody is there
+    if calibration is not None:  # the best similarity decides whether the person is there
         result["decision"] = calibration.decide(float(max(similarity[: len(rows)], default=-1.0)))
     return result
 
@@ -321,7 +321,7 @@ def _write_csv(results: Sequence[QueryRow], path: Path) -> None:
 def _draw(
     queries: FeatureSet, gallery: FeatureSet, found: NDArray[np.int64], results: Sequence[QueryRow], path: Path
 ) -> None:
-    """Draw the first queries and what was found; known persons are framed right or wrong, decisions by their colour."""
+    """Draw the first queries and their results, framed by right or wrong, or by the colour of the decision."""
     if gallery.thumbnails is None:
         return
     blank = np.full((*THUMBNAIL, 3), 200, np.uint8)

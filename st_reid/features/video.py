@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def list_videos(
     paths: Sequence[str], tracks: Sequence[str], cameras: Sequence[str] | None, starts: Sequence[float] | None
 ) -> list[Video]:
-    """Put together what was said of each video; cameras are 1, 2, ... and times begin at 0 by default.
+    """Combine the settings of each video; cameras are 1, 2, ... and times begin at 0 by default.
 
     Raises:
         UserError: not as many of each, a file that is missing, or two videos of one name.

@@ -1,1 +1,1 @@
-"""Clips in, features out."""
+"""Models: they map clips to features."""

@@ -1,4 +1,4 @@
-"""What every model is: clips in, features out; and the names of them all."""
+"""The base class of all models, which map clips to features; and all models by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from st_reid.registry import Registry
 
 COMMON_ARGUMENTS = ("loss", "pretrained", "seq_len", "height", "width")
-"""What a model's builder may take by keyword beside its own options."""
+"""Keyword arguments that every model's builder accepts, besides its own options."""
 
 MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
 """Builders of all models, by name."""
@@ -26,17 +26,17 @@ class ClipModel(nn.Module):
     Shapes:
         - Input: (B, T, 3, H, W), or (B, 3, H, W) for B single frames, normalised by ImageNet's mean and deviation.
         - Output: (B, feature_dim) in evaluation mode; in training mode logits (B, classes) or (logits, features),
-          either of which is a list where every level or part is supervised.
+          each of which is a list if every level or part is supervised.
 
     Raises:
-        ValueError: an input of another rank, without three colours, or empty.
+        ValueError: an input with a wrong number of axes, without three colours, or empty.
     """
 
     feature_dim: int
     uses_time = True
 
     def forward(self, clips: Tensor, return_featuremaps: bool = False) -> Any:
-        if return_featuremaps:  # as torchreid's tools for activation maps ask for them
+        if return_featuremaps:  # torchreid's tools for activation maps pass this argument
             return self.feature_maps(clips)
         if clips.ndim == 4:
             clips = clips[:, None]

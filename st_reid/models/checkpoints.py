@@ -1,4 +1,4 @@
-"""Reading weights from files that others wrote, nothing in which is ever executed; and writing such files."""
+"""Reading weights from any checkpoint without executing anything in it; and writing checkpoints."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from st_reid.files import written_whole
 CLASSIFIERS = ("classifier", "classifiers", "classifier_global", "classifier_local")
 """Modules that depend on the identities of the training set."""
 BEHIND_THE_FEATURE_MAP = (*CLASSIFIERS, "fc", "heads", "pixel_mean", "pixel_std")
-"""What a network has behind its feature map, or before its pixels: torchvision, torchreid and fast-reid call it so."""
+"""What a network has after its feature map, or before its pixels, as named by torchvision, torchreid and fast-reid."""
 CONTAINERS = ("state_dict", "model_state_dict", "net_dict", "model")
 """Where a checkpoint may have its weights."""
 PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")
 METADATA_KEYS = ("model", "config", "epoch", "best")
-"""What a file of weights says of itself."""
+"""The metadata of a file of weights."""
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} does not exist; pass the path of a checkpoint")
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
-    allowed = torch.serialization.get_safe_globals()  # what is allowed for good must outlast this
+    allowed = torch.serialization.get_safe_globals()  # keep what was allowed permanently
     try:
         with torch.serialization.safe_globals([entry for entry in numpy_scalars() if entry not in allowed]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -52,7 +52,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"checkpoint {path} is damaged, or holds more than tensors and plain values, which could run code; "
             "save its state dict alone and pass that"
         ) from error
-    except Exception as error:  # a damaged pickle or archive raises just about anything
+    except Exception as error:  # a damaged pickle or archive can raise any error
         raise UserError(f"checkpoint {path} cannot be read ({first_line(error)}); is it one, and complete?") from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"checkpoint {path} holds a {type(checkpoint).__name__}; expected a dict of tensors")
@@ -62,8 +62,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read the weights of a checkpoint: a bare state dict, or one inside a larger checkpoint.
 
-    torchreid writes ``"state_dict"``, fast-reid ``"model"``, others what is in ``CONTAINERS``. What DataParallel and
-    ``torch.compile`` put before the names is taken off.
+    torchreid names it ``"state_dict"``, fast-reid ``"model"``; ``CONTAINERS`` has all known names. The prefixes of
+    DataParallel and ``torch.compile`` are removed.
 
     Raises:
         UserError: the file cannot be read, or holds no state dict.
@@ -96,16 +96,16 @@ def load_matching(
     """Load ``state_dict`` into ``model``; only the modules called ``optional`` may differ or be absent.
 
     Args:
-        model: is left as it was if anything is wrong.
+        model: it is not changed if anything is wrong.
         state_dict: from :func:`load_state_dict`.
-        source: where it is from, for the messages.
+        source: the name of its file, for the messages.
         optional: names of modules, at any depth. Their entries are loaded where name and shape match.
 
     Returns:
         The names, on either side, that were left out, sorted.
 
     Raises:
-        UserError: nothing matches, or something that is not optional does not. The message counts, with an example.
+        UserError: nothing matches, or something that is not optional does not. The message has counts and an example.
     """
     own = model.state_dict()
     matched = {name: value for name, value in state_dict.items() if name in own and value.shape == own[name].shape}
@@ -145,7 +145,7 @@ def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
     try:
         with written_whole(path) as file:
             torch.save(dict(checkpoint), file)
-    except (OSError, RuntimeError) as error:  # torch's archive turns the one into the other
+    except (OSError, RuntimeError) as error:  # torch's archive turns one into the other
         cause = error if isinstance(error, OSError) else error.__context__
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else first_line(error)
         raise UserError(
@@ -154,7 +154,7 @@ def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 
 def save_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Write a model's weights to pass on, as safetensors: what it is made of goes into the file's metadata.
+    """Write a model's weights as safetensors, to share; the model's settings go into the file's metadata.
 
     :func:`load_checkpoint` reads it back.
     """
@@ -174,7 +174,7 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
 
 
 def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:
-    """Load a checkpoint into a network of which only the part up to the feature map has to match.
+    """Load a checkpoint into a network; only the part up to the feature map must match.
 
     Returns:
         The names that were left out: classifiers, and layers called ``fc``, which are absent or of another size.
@@ -183,7 +183,7 @@ def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> lis
         UserError: see :func:`load_state_dict` and :func:`load_matching`.
     """
     state_dict, own = load_state_dict(path), model.state_dict()
-    if not own.keys() & state_dict.keys():  # as fast-reid and we ourselves name it in a whole model
+    if not own.keys() & state_dict.keys():  # the name of the backbone in whole models of fast-reid and of this package
         state_dict = {name.removeprefix("backbone."): value for name, value in state_dict.items()}
     return load_matching(model, state_dict, path, optional=BEHIND_THE_FEATURE_MAP)
 

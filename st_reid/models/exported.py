@@ -28,19 +28,19 @@ ABOUT = {
     "uses_time": bool,
     "fingerprint": str,
 }
-"""What the file beside a model has to say, and of which type."""
+"""The entries that the ``.json`` file of a model must have, with their types."""
 
 
 class ExportedModel:
-    """A model exported to ONNX, run by onnxruntime on the CPU. It needs none of the code that it was made by.
+    """A model exported to ONNX, run by onnxruntime on the CPU. It does not need the model's code.
 
     Args:
         path: of ``MODEL.onnx``.
-        about: what ``MODEL.json`` says; read from beside the model by default.
+        about: the content of ``MODEL.json``; by default it is read from the model's folder.
 
     Attributes:
-        about: what ``MODEL.json`` says.
-        arch: the name of the model that it was.
+        about: the content of ``MODEL.json``.
+        arch: the name of the exported model.
         height: of its input in pixels.
         width: of its input in pixels.
         seq_len: frames T in a clip.
@@ -52,7 +52,7 @@ class ExportedModel:
         - Input: uint8 (B, T, 3, height, width), RGB, any B >= 1; a model that does not use time takes any T.
         - Output: float32 (B, D), on the CPU.
 
-    It stands for the model wherever features are extracted: ``extract --weights MODEL.onnx``.
+    It can be used instead of a checkpoint: ``extract --weights MODEL.onnx``.
 
     Raises:
         UserError: a missing package, files that are missing, damaged, or do not belong together; in calls, clips of
@@ -78,7 +78,7 @@ class ExportedModel:
         self.fingerprint: str = self.about["fingerprint"]
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # its errors are raised too
-        options.intra_op_num_threads = torch.get_num_threads()  # else it takes every core, whatever torch was told
+        options.intra_op_num_threads = torch.get_num_threads()  # otherwise it uses every core
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common class

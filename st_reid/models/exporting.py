@@ -48,9 +48,9 @@ class Agreement:
     """How an exported model compares with PyTorch.
 
     Attributes:
-        differences: the greatest absolute difference of unit-length features, by what the clips are of.
-        torch_seconds: for the random batch in PyTorch, the median.
-        exported_seconds: for the same batch in the exported model.
+        differences: the greatest absolute difference of unit-length features, by the kind of clips.
+        torch_seconds: median time for the random batch in PyTorch.
+        exported_seconds: median time for the same batch in the exported model.
     """
 
     differences: dict[str, float]
@@ -77,7 +77,7 @@ def export(
     seed: int = 0,
     data: ReadConfig | None = None,
 ) -> Agreement:
-    """Export a model, check it, and write it with what its input has to be; nothing is left where that fails.
+    """Export a model, check it, and write it with a description of its input; after an error nothing is left.
 
     The arguments are the options of ``python -m st_reid.export``.
 
@@ -94,7 +94,7 @@ def export(
     loaded = load_for_evaluation(weights, arch, options, sampler=sampler, batch=batch, seed=seed, **chosen)
     about = _about(loaded, fixed_length=seq_len is not None)
     text = json.dumps(about, indent=2) + "\n"
-    if sidecar.exists() and sidecar.read_bytes() != text.encode():  # the .onnx and the .pt2 of a model share it
+    if sidecar.exists() and sidecar.read_bytes() != text.encode():  # the .onnx and the .pt2 of a model share this file
         raise UserError(f"{sidecar} exists, and is of another model; pass another --output")
     spec = replace(loaded.spec, seq_len=about["seq_len"])
     to_check = {"random": _random_clips(spec)}
@@ -110,7 +110,7 @@ def export(
         exported = _load(Path(model_file.name), file.suffix, about)
         agreement = _compare(loaded.model, exported, to_check, batch, runs)
         worst = max(agreement.differences.values())
-        if not worst <= TOLERANCE:  # nor where it is no number
+        if not worst <= TOLERANCE:  # also if it is not a number
             raise UserError(
                 f"the export of {loaded.arch} is not the model: unit-length features differ by up to {worst:.1e}, "
                 f"more than {TOLERANCE:.0e}; nothing was written"
@@ -155,7 +155,7 @@ def _check(output: Path, sources: str | None, root: str | None) -> None:
 
 
 def _about(loaded: LoadedModel, fixed_length: bool) -> dict[str, Any]:
-    """Return the content of ``MODEL.json``. Its settings are those of ``extract``: features of both are of one kind."""
+    """Return the content of ``MODEL.json``. Its settings are those of ``extract``, so features agree."""
     told = loaded.about()
     if not fixed_length:
         told["seq_len"] = loaded.spec.for_model(loaded.uses_time).seq_len
@@ -179,7 +179,7 @@ def _choose_opset(wanted: int | None) -> int:
 
 
 def _runs(opset: int) -> bool:
-    """Try an empty model: onnxruntime does not say which opsets it knows."""
+    """Try an empty model, because onnxruntime has no list of the opsets it supports."""
     import onnx
     import onnxruntime
     from onnx import helper
@@ -200,7 +200,7 @@ def _runs(opset: int) -> bool:
 def _random_clips(spec: ClipSpec) -> Tensor:
     """Return uint8 clips (n, T, 3, height, width)."""
     random = torch.Generator().manual_seed(spec.seed)
-    # At least two: the exporter takes a batch of one for a constant.
+    # At least two: the exporter would treat a batch of one as a constant.
     return torch.randint(256, (max(spec.batch, 2), *spec.shape), dtype=torch.uint8, generator=random)
 
 
@@ -218,7 +218,7 @@ def _clips_of_dataset(
 
 
 def _trace(model: nn.Module, clips: Tensor, arch: str) -> ExportedProgram:
-    """Return what ``model`` does with clips like these, any number of them, from their pixels on."""
+    """Return a program of ``model`` for any number of clips like these, starting from their pixels."""
 
     class FromPixels(torch.nn.Module):
         def __init__(self) -> None:
@@ -233,7 +233,7 @@ def _trace(model: nn.Module, clips: Tensor, arch: str) -> ExportedProgram:
 
 
 def _convert(program: ExportedProgram, about: Mapping[str, Any], opset: int | None) -> Callable[[BinaryIO], object]:
-    """Return what writes the program as ONNX, with what is told of it as the file's metadata."""
+    """Return a function that writes the program as ONNX, with the metadata of the model."""
     import onnx
 
     names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_shapes": ANY_BATCH}
@@ -246,7 +246,7 @@ def _convert(program: ExportedProgram, about: Mapping[str, Any], opset: int | No
 
 
 def _archive(program: ExportedProgram, text: str) -> Callable[[BinaryIO], object]:
-    """Return what writes the program for ``torch.export.load``, with what is told of it inside."""
+    """Return a function that writes the program for ``torch.export.load``, with the metadata of the model."""
 
     def write(file: BinaryIO) -> None:
         with _quiet():
@@ -265,7 +265,7 @@ def _load(path: Path, suffix: str, about: Mapping[str, Any]) -> Features:
 def _compare(
     model: nn.Module, exported: Features, clips: Mapping[str, Tensor], batch_size: int, runs: int
 ) -> Agreement:
-    """Compare unit-length features of all clips, those of the first one also alone; and take the time."""
+    """Compare unit-length features of all clips, and of the first clip alone; and measure the time."""
     placed = Compute.choose("cpu", "float32").place(model)  # as evaluation would run it
 
     def expected(clips: Tensor) -> Tensor:
@@ -278,7 +278,7 @@ def _compare(
             pairs = [(F.normalize(expected(b)), F.normalize(exported(b))) for b in batches]
             differences[name] = max((a - b).abs().max().item() for a, b in pairs)
         batch = clips["random"][:batch_size]
-        # By turns, so that whatever else the machine does slows both; what came before has warmed them up.
+        # In turns, so that other work on the machine slows both; both have been warmed up before.
         times = [(_seconds(expected, batch), _seconds(exported, batch)) for _ in range(runs)]
     in_torch, in_export = (median(each) for each in zip(*times, strict=True))
     return Agreement(differences, in_torch, in_export)
@@ -303,14 +303,14 @@ def _announce(spec: ClipSpec, batch: int, runs: int, agreement: Agreement, outpu
 
 @contextmanager
 def _folder(folder: Path) -> Iterator[None]:
-    """Make a folder; where what follows fails, those that were made are removed."""
+    """Make a folder; if the body fails, all folders that were made are removed."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
         for path in made:
-            with suppress(OSError):  # somebody else has put something there
+            with suppress(OSError):  # another program has put something there
                 path.rmdir()
         raise
 
@@ -329,7 +329,7 @@ def _refused(arch: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what the exporters tell of themselves, hundreds of lines: logged, warned of, and printed."""
+    """Hide the exporters' hundreds of lines of logs, warnings and prints."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -16,7 +16,7 @@ LOSSES = ("softmax", "triplet")
 
 
 def registered_models() -> Registry:
-    """Return every model. The families are imported now: they load torch, which takes seconds."""
+    """Return all models. The model families are imported here, because they load torch, which takes seconds."""
     from st_reid.models import frame_level, pcb, psta  # noqa: F401 - a new family is one more name here
     from st_reid.models.base import MODELS
 

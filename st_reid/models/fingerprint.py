@@ -1,4 +1,4 @@
-"""What tells a model and its input from others, so that only features of one kind are compared."""
+"""Fingerprints of a model and its input, so that only features of the same kind are compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from st_reid.models.checkpoints import CLASSIFIERS
 def fingerprint(model: nn.Module, settings: Mapping[str, Any]) -> str:
     """Return a hash, 16 hexadecimal digits, of a model's weights and the settings of its input.
 
-    Classifiers, which have no part in a feature, do not count.
+    Classifiers are left out, because features do not depend on them.
     """
     digest = hashlib.sha256(_as_text(dict(settings)))
     for name, value in sorted(model.state_dict().items()):

@@ -19,11 +19,11 @@ TOLERANCE = 1e-2  # of the largest value: above any rounding, TF32's too, and fa
 def fold_batchnorm(model: nn.Module, clips: Tensor) -> nn.Module:
     """Return a copy of a model in which batch norms are part of the convolutions whose output they take.
 
-    Which those are is found by calling the model, and noted on it: training folds after every epoch. Should the copy
-    compute something else, as where a convolution's output is used twice, the model itself is returned.
+    These pairs are found by calling the model, and stored on it, because training folds after every epoch. If the copy
+    computes something else, for example because a convolution's output is used twice, the model itself is returned.
 
     Args:
-        model: in evaluation mode; it stays as it is.
+        model: in evaluation mode; it is not changed.
         clips: input of the model, on its device, to try it with.
     """
     pairs: Any = getattr(model, "foldable", None)
@@ -63,7 +63,7 @@ def _pairs(model: nn.Module, clips: Tensor) -> list[tuple[str, str]]:
     def before_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         calls[norm] += 1
         output, conv = outputs.get(id(inputs[0]), (lambda: None, norm))
-        if output() is inputs[0]:  # else an id that was given again
+        if output() is inputs[0]:  # otherwise an id might be used again
             taken[conv, norm] += 1
 
     hooks = []

@@ -25,7 +25,7 @@ NAMES = (
     *("mudeep", "resnet50mid", "hacnn", "pcb_p6", "pcb_p4", "mlfn", "osnet_x1_0", "osnet_x0_75", "osnet_x0_5"),
     *("osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x1_0", "osnet_ain_x0_75", "osnet_ain_x0_5", "osnet_ain_x0_25"),
 )
-"""torchreid's own names. They stand here so that a list of models costs no import of torchreid."""
+"""torchreid's own names. They are listed here so that listing the models does not import torchreid."""
 
 
 class FrameLevel(ClipModel):
@@ -46,7 +46,7 @@ class FrameLevel(ClipModel):
         return mean_over_frames(self.model(clips.flatten(0, 1)), clips.shape[1])
 
     def feature_maps(self, clips: Tensor) -> Tensor:
-        """Return the maps of torchreid's model, where it has such."""
+        """Return the feature maps of torchreid's model, if it has any."""
         return self.model(clips.flatten(0, -4), return_featuremaps=True).unflatten(0, clips.shape[:-3])
 
     def rename_weights(self, state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -67,7 +67,7 @@ def build_frame_level(
 ) -> FrameLevel:
     """Build torchreid's model ``name`` as a clip model.
 
-    ``height`` and ``width`` serve to measure its feature.
+    ``height`` and ``width`` are used to measure the length of its feature.
 
     Raises:
         UserError: weights that cannot be loaded, or an input size that the model cannot take.
@@ -76,7 +76,7 @@ def build_frame_level(
     if not isinstance(pretrained, bool):
         load_matching(model, load_state_dict(pretrained), pretrained)
     parts = getattr(model, "parts_avgpool", None)
-    if parts is not None:  # PCB's; what follows takes a view that the channels-last layout has not
+    if parts is not None:  # in PCB; the code after it needs a view that is not possible in the channels-last layout
         parts.register_forward_hook(_contiguous)
     return FrameLevel(model, _feature_dim(model, name, height, width))
 
@@ -86,7 +86,7 @@ def _contiguous(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
 
 
 def _feature_dim(model: nn.Module, name: str, height: int, width: int) -> int:
-    """Measure D with one blank frame: 11 of torchreid's models do not say it, and PCB's says another."""
+    """Measure D with one blank frame: 11 of torchreid's models do not state it, and that of PCB is wrong."""
     training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""A model ready to extract features, and the clips that it is for: from any checkpoint that the commands take."""
+"""Loading a model to extract features, with the settings of its clips, from any checkpoint that the commands take."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZES = ("height", "width", "seq_len")
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model, and the clips that its weights are for.
+    """A model, and the settings of the clips that its weights are for.
 
     Attributes:
         model: in evaluation mode, on the CPU; or an exported one.
@@ -39,11 +39,11 @@ class LoadedModel:
 
     @property
     def uses_time(self) -> bool:
-        """Whether a clip is more to it than the mean of its frames."""
+        """False if the result is the mean over single frames."""
         return getattr(self.model, "uses_time", True)
 
     def about(self, per_frame: bool = False) -> dict[str, Any]:
-        """Return what features of this model have to say of themselves, ``per_frame`` or a tracklet."""
+        """Return the metadata of features of this model, of frames (``per_frame``) or of tracklets."""
         spec = {name: getattr(self.spec, name) for name in (*SIZES, "sampler", "interpolation")}
         made_of = {"arch": self.arch, **spec, "per_frame": per_frame}
         if isinstance(self.model, nn.Module):
@@ -72,7 +72,7 @@ def build_from_checkpoint(checkpoint: Mapping[str, Any], source: str | os.PathLi
         source: where it is from, for the messages.
 
     Raises:
-        UserError: the checkpoint does not say what it is of, or its weights do not fit that.
+        UserError: the checkpoint does not name its model, or its weights do not fit the model.
     """
     made_of = checkpoint.get("model")
     if not isinstance(made_of, dict) or "name" not in made_of:
@@ -83,7 +83,7 @@ def build_from_checkpoint(checkpoint: Mapping[str, Any], source: str | os.PathLi
 
 
 def load_into(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:
-    """Load weights into a model built for them: a bare state dict, a checkpoint of torchreid, or of an original.
+    """Load a bare state dict, or a checkpoint of torchreid or of the original code, into a model built for it.
 
     Returns:
         The names that were left out: a classifier of another size.
@@ -108,7 +108,7 @@ def load_for_evaluation(
             and of the defaults; ``None`` chooses nothing.
 
     Raises:
-        UserError: a file that cannot be read, is of another model, or does not say of which.
+        UserError: a file that cannot be read, is of another model, or does not name its model.
     """
     if str(weights).endswith(".onnx"):
         return _load_exported(weights, arch, options, chosen)
@@ -139,7 +139,7 @@ def _load_exported(weights: str, arch: str | None, options: Any, chosen: Mapping
     fixed = {name: chosen.get(name) for name in SIZES}
     for name, value in {**fixed, "arch": arch, "options": options or None}.items():
         if name == "seq_len" and not model.uses_time:
-            continue  # it takes any
+            continue  # it takes any number
         if value is not None and value != model.about.get(name):
             raise UserError(
                 f"{name} is {value!r}, and {weights} was exported for {model.about.get(name)!r}; leave it out"

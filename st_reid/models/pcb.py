@@ -1,4 +1,4 @@
-"""PCB, the part-based convolutional baseline (Sun et al., ECCV 2018), as ST-ReID's appearance stream has it."""
+"""PCB, the part-based convolutional baseline (Sun et al., ECCV 2018), as used for the appearance in ST-ReID."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from st_reid.models.released import rename_pcb
 
 
 class PCB(ClipModel):
-    """Horizontal parts of a feature map, a classifier a part; clips are averaged over their frames.
+    """Horizontal parts of a feature map, each with a classifier; clips are averaged over their frames.
 
     Wang et al.: Spatial-Temporal Person Re-identification, AAAI 2019, section 3.1.
 
@@ -32,8 +32,8 @@ class PCB(ClipModel):
     Shapes:
         - Input: (B, T, 3, H, W), or (B, 3, H, W) for B single frames.
         - Output: (B, feature_dim) in evaluation mode, feature_dim = channels x P: the pooled parts, each of unit
-          length, flattened channel-major; in training mode a list of logits (B, num_classes), a part each, or with
-          ``loss="triplet"`` that list and one of embeddings (B, dim).
+          length, flattened channel-major; in training mode a list of logits (B, num_classes), one for each part, or
+          with ``loss="triplet"`` that list and one of embeddings (B, dim).
     """
 
     uses_time = False

@@ -21,7 +21,7 @@ GRID: Grid = (16, 8)
 
 
 class PSTAHead(nn.Module):
-    """The pyramid: levels of STAM, each of which halves the frames, with a BNNeck and a classifier a level.
+    """The pyramid: levels of STAM that each halve the frames; each level has a BNNeck and a classifier.
 
     The feature of a level is the running mean of the levels' mean maps: g_k = (f_1 + ... + f_k) / k.
 
@@ -33,9 +33,9 @@ class PSTAHead(nn.Module):
         grid: cells of the relations, see :class:`st_reid.models.layers.stam.Relation`.
 
     Shapes:
-        - Input: (B, T, C, h, w), any T >= 1. Where T is no multiple of 2^K, frames are repeated evenly up to the next.
+        - Input: (B, T, C, h, w), any T >= 1. If T is not a multiple of 2^K, frames are repeated evenly.
         - Output: (B, D) in evaluation mode, the neck of the last level; in training mode (logits, features, means),
-          lists of (B, num_classes), of (B, D) after and of (B, D) before the necks, a level each.
+          lists of (B, num_classes), of (B, D) after and of (B, D) before the necks, one for each level.
     """
 
     def __init__(self, channels: int, num_classes: int, *, dim: int = 1024, levels: int = 3, grid: Grid = GRID) -> None:
@@ -77,12 +77,12 @@ class PSTA(ClipModel):
         backbone: maps (N, 3, H, W) to (N, backbone.channels, h, w).
         head: takes that many channels.
         loss: ``"softmax"`` or ``"triplet"``: whether training gets features too.
-        triplet_before_neck: hand out the features before the BNNeck, not after it.
+        triplet_before_neck: return the features before the BNNeck, not after it.
 
     Shapes:
         - Input: (B, T, 3, H, W), or (B, 3, H, W) for B single frames.
-        - Output: (B, feature_dim) in evaluation mode; in training mode a list of logits (B, num_classes), a level
-          each, or with ``loss="triplet"`` that list and one of features (B, feature_dim).
+        - Output: (B, feature_dim) in evaluation mode; in training mode a list of logits (B, num_classes), one
+          for each level, or with ``loss="triplet"`` that list and one of features (B, feature_dim).
 
     """
 

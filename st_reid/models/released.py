@@ -1,4 +1,4 @@
-"""The names in checkpoints that the originals released, and what they are here."""
+"""The names in the checkpoints that the original authors released, and the names here."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _PCB_NAMES = (
     (re.compile(r"classifier(\d+)\.classifier\.0\."), r"classifiers.\1."),
     (re.compile(r"model\."), "backbone."),
 )
-_PCB_UNUSED = "model.fc."  # ImageNet's classifier, which the release carries along
+_PCB_UNUSED = "model.fc."  # ImageNet's classifier, which the released file contains
 
 
 def pcb_key(key: str) -> str | None:

@@ -1,4 +1,4 @@
-"""From features to rankings: arrays in, arrays out."""
+"""From features to rankings; everything here takes and returns arrays."""
 
 from st_reid.retrieval.distance import CosineDistance, cosine_distance, normalize, other_cameras_first
 from st_reid.retrieval.matrix import LazyMatrix

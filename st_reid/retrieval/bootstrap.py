@@ -13,12 +13,12 @@ def mean_interval(
 
     Args:
         values: (Q,) a query each.
-        persons: (Q,) whose they are.
+        persons: (Q,) the person of each query.
         level: of the interval.
         samples: how often to draw.
 
     Returns:
-        Its bounds; ``None`` for fewer than two persons, of whom nothing can be said.
+        Its bounds; ``None`` for fewer than two persons.
     """
     codes = np.unique(persons, return_inverse=True)[1]
     count = int(codes.max(initial=-1)) + 1

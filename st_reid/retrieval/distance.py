@@ -97,7 +97,7 @@ def cosine_distance(query: NDArray[np.floating], gallery: NDArray[np.floating]) 
 
 
 def other_cameras_first(distances: Matrix, q_camids: ArrayLike, g_camids: ArrayLike) -> LazyMatrix:
-    """Put the gallery of a query's own camera behind all others: what a metric of cameras and times has to beat.
+    """Rank the gallery of a query's own camera after all others: the baseline for a metric of cameras and times.
 
     Args:
         distances: (Q, G), cosine distances or others of no more than 2.

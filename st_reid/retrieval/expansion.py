@@ -1,4 +1,4 @@
-"""Features drawn towards their nearest neighbours: query expansion and database augmentation.
+"""Features averaged with their nearest neighbours: query expansion and database augmentation.
 
 Chum et al., Total Recall, ICCV 2007 (average query expansion); Arandjelovic and Zisserman, Three things everyone should
 know to improve object retrieval, CVPR 2012 (database-side feature augmentation).
@@ -28,7 +28,7 @@ def expand_queries(
         query: features (Q, D).
         gallery: features (G, D).
         k: neighbours; 0 leaves the queries, at unit length.
-        excluded: says which items do not count, (n, G), for the queries of a slice: a query that stands in the gallery
+        excluded: says which items do not count, (n, G), for the queries of a slice: a query that is in the gallery
             would be its own nearest item.
 
     Returns:

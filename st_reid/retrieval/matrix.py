@@ -16,7 +16,7 @@ BLOCK_BYTES = 2**25
 class LazyMatrix:
     """A matrix (Q, G) whose rows are computed when they are asked for, and forgotten.
 
-    It is sliced by rows, ``matrix[10:20]`` or ``matrix[3]``, as an array is, and stands for one wherever this package
+    It is sliced by rows, ``matrix[10:20]`` or ``matrix[3]``, as an array is, and can be used wherever this package
     takes distances, so that 66 million of them need no 500 MB.
 
     Attributes:

@@ -15,8 +15,8 @@ from st_reid.files import written_whole
 from st_reid.retrieval.distance import normalize
 from st_reid.retrieval.matrix import Matrix, row_blocks
 
-LINKS = 32  # of a node of the index: more find better and need more memory
-DEPTH = 200  # how many nodes are kept in view, when it is built and when it is asked
+LINKS = 32  # of a node of the index: more are more exact and need more memory
+DEPTH = 200  # how many candidate nodes are kept, when building and when searching
 
 
 def nearest(
@@ -93,7 +93,7 @@ class Index:
         """Read what :meth:`save` wrote; ``None`` where it is of other features.
 
         Raises:
-            UserError: a file that is no index, or faiss is not installed.
+            UserError: a file that is not an index, or faiss is not installed.
         """
         faiss = _faiss()
         try:
@@ -106,7 +106,7 @@ class Index:
 
 
 def _faiss() -> Any:
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every processor that it is not
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it logs every processor type that is not used
     try:
         import faiss
     except ImportError:

@@ -43,7 +43,7 @@ class RankingResult:
         first_rank: (num_valid,), the rank of each valid query's first match, from 1.
         ap: (num_valid,), each valid query's average precision.
         divisor: queries that CMC and mAP are means over: the valid ones, or with ``"trapezoid"`` all.
-        persons: (num_queries,), whose the queries are.
+        persons: (num_queries,), the person of each query.
     """
 
     cmc: NDArray[np.float64]

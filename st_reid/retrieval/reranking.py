@@ -12,7 +12,7 @@ from st_reid.retrieval.distance import normalize_pair
 from st_reid.retrieval.matrix import BLOCK_BYTES, LazyMatrix, Matrix, entries, row_blocks
 
 ROUNDING = 1e-4
-"""How far below zero a distance may be for want of digits."""
+"""How far below zero a distance may be because of rounding."""
 PUBLISHED = (20, 6)
 """k1 and k2 of Zhong et al. (CVPR 2017), for galleries with some 17 items a person."""
 
@@ -21,7 +21,7 @@ def choose_neighbours(persons: NDArray | None, items: int) -> tuple[int, int]:
     """Return k1 and k2 for a gallery, as large as its persons' items allow, and at most the published ones.
 
     A set of k-reciprocal neighbours helps while it holds items of one person. With more neighbours than a person has
-    items it is mostly of others, and re-ranking then lowers rank-1: k1 is half as many again as the median person has.
+    items it is mostly of others, and re-ranking then lowers rank-1: k1 is 1.5 times the items of the median person.
 
     Args:
         persons: (G,) labels of the gallery's items; ``None`` where they are not known: then k1 is the root of the
@@ -54,7 +54,7 @@ def rerank(
         gallery_features: (G, D).
         k1: neighbours of an item that may be reciprocal, beside itself.
         k2: neighbours over which an item's set is averaged; 1 for none.
-        lambda_value: weight of the first distance beside the Jaccard distance, 0 to 1.
+        lambda_value: weight of the original distance against the Jaccard distance, 0 to 1.
         block_bytes: about how much of the first distances is held at a time.
 
     Returns:
@@ -94,8 +94,8 @@ def rerank_distances(
     """Re-rank by given distances, such as those of the joint metric; they are squared first, as published.
 
     Args:
-        distances: (Q + G, Q + G), not negative, symmetric but for ties: an array, or a lazy matrix, which is
-            gone through once.
+        distances: (Q + G, Q + G), not negative, symmetric except for ties: an array, or a lazy matrix, which is
+            read once.
         num_query: Q; the queries come first.
         k1: see :func:`rerank`.
         k2: see :func:`rerank`.
@@ -138,7 +138,7 @@ def _rerank_squared(
 
 
 def check_constants(items: int, num_query: int, k1: int, k2: int, lambda_value: float) -> None:
-    """Raise :class:`UserError` for constants that do not go with so many queries and other items."""
+    """Raise :class:`UserError` for constants that do not fit the number of queries and items."""
     if not 0 < num_query < items:
         raise UserError(f"{num_query} queries and {items - num_query} gallery items; re-ranking needs both")
     if k1 < 1 or k1 >= items:
@@ -186,7 +186,7 @@ def _binary(neighbours: NDArray[np.int64]) -> sparse.csr_array:
 
 
 def _reciprocal(neighbours: NDArray[np.int64]) -> sparse.csr_array:
-    """Return who is among whose neighbours in both directions (eq. 2)."""
+    """Return which items are neighbours of each other (eq. 2)."""
     forward = _binary(neighbours)
     return forward.multiply(forward.T).tocsr()
 

@@ -62,12 +62,12 @@ class SpatialTemporalModel:
         """Learn transit times from persons seen by several cameras (section 3.2 of the paper, eq. 1 to 3).
 
         A person counts once for each pair of cameras that saw it, with the difference of its mean times there. A person
-        whom one camera saw adds nothing. The histograms are as long as the longest difference asks for, and the reach
-        of the kernel; beyond them the probability is 0.
+        seen by only one camera adds nothing. The histograms are as long as the longest difference plus the kernel;
+        beyond them the probability is 0.
 
         Args:
             pids: (N,) persons, of any type that can be compared.
-            camids: (N,) cameras, likewise.
+            camids: (N,) cameras, of any type that can be compared.
             times: (N,) on one clock for all cameras, in frames, seconds or any other unit.
             bin_width: width of a bin in that unit.
             sigma: of the smoothing, in bins. It belongs to ``bin_width`` and to the constants of :func:`joint_score`.
@@ -115,9 +115,9 @@ class SpatialTemporalModel:
     ) -> NDArray[np.float64]:
         """Return how probable it is that one person passed both cameras at those times, (Q, G).
 
-        It is 0 for two passings of one camera, for cameras between which nobody was seen to go or that
-        are unknown, and for times farther apart than the histograms reach. At equal times the gallery's camera counts
-        as the later one.
+        It is 0 for two passings of one camera, for cameras between which no person was seen to go or
+        that are unknown, and for times farther apart than the histograms reach. At equal times the gallery's camera
+        counts as the later one.
 
         Raises:
             UserError: lengths that differ, or a time that is missing or not finite.
@@ -168,7 +168,7 @@ class SpatialTemporalModel:
         """Read what :meth:`save` wrote; nothing in the file is executed.
 
         Raises:
-            UserError: a file that cannot be read or is none of ours.
+            UserError: a file that cannot be read, or is not a file that :meth:`save` wrote.
         """
         try:
             with np.load(path, allow_pickle=False) as content:
@@ -278,7 +278,7 @@ class Choice:
         sigma: of the smoothing, in bins.
         gamma_time: of the logistic of the probability.
         mAP: the mean over the folds with these.
-        tried: that of every (sigma, gamma_time).
+        tried: the mean mAP of every (sigma, gamma_time).
     """
 
     sigma: float
@@ -303,9 +303,9 @@ def choose_constants(
     """Choose sigma and gamma of the time by cross-validation over identities.
 
     For each fold of the identities transit times are fitted on the others, and every item of the fold that has a match
-    in another camera is looked for among the fold's items. The best mean mAP wins, of equal ones the greatest sigma and
-    then the least gamma. The features should not come from a model that learned these very identities: it tells
-    them apart so well that times cannot help, and the choice means little.
+    in another camera is looked for among the fold's items. The best mean mAP wins; of equal ones, the greatest sigma,
+    then the smallest gamma. The features should not come from a model that was trained on these identities:
+    it separates them so well that times cannot help, and the choice means little.
 
     Args:
         features: (N, D).
@@ -317,7 +317,7 @@ def choose_constants(
         gammas: candidates.
         folds: parts that the identities are cut into, at random.
         seed: of the cut.
-        constants: the others of :func:`joint_score`.
+        constants: the other constants of :func:`joint_score`.
 
     Raises:
         UserError: what :meth:`SpatialTemporalModel.fit` raises, or too few identities for a fold to have a match and

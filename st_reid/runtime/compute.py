@@ -34,12 +34,12 @@ class Compute:
 
     @classmethod
     def choose(cls, device: str = "auto", precision: str = "auto", config: ComputeConfig | None = None) -> Compute:
-        """Resolve ``auto``, and meet the other processes if `torchrun` has started several.
+        """Resolve ``auto``, and connect to the other processes if `torchrun` has started several.
 
-        ``auto`` is a GPU where there is one, each process its own, and bfloat16 where the device computes in it.
+        ``auto`` is a GPU if there is one (one for each process), and bfloat16 if the device supports it.
 
         Raises:
-            UserError: a device that is not there, or float16 on a device that has no use for it.
+            UserError: a device that does not exist, or float16 on a device that does not support it.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -65,18 +65,18 @@ class Compute:
     def place(self, model: nn.Module) -> nn.Module:
         """Move a model to the device, its convolutions in the chosen layout, and compile it if that is wanted.
 
-        An exported model stays where it is.
+        An exported model is not moved.
         """
         if not isinstance(model, nn.Module):
             return model
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         model = model.to(self.device).to(memory_format=layout)
         if self.compile:
-            model.compile()  # when it is called first
+            model.compile()  # at its first call
         return model
 
     def synchronize(self) -> None:
-        """Wait until everything asked for is done, before a clock is read."""
+        """Wait until all queued work is done, to measure time."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 

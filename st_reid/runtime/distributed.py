@@ -1,7 +1,7 @@
-"""Several processes as one: who we are, and the few things that they tell each other.
+"""Several processes as one run: the rank of each, and what they exchange.
 
-`torchrun` starts the processes and says through the environment who each of them is; started without it, everything
-here is a matter of one process and costs nothing.
+`torchrun` starts the processes and sets the rank of each in the environment; without it, everything here is for
+one process and costs nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from st_reid.errors import Interrupted, UserError, first_line
 from st_reid.runtime.lifeline import Lifeline
 
 T = TypeVar("T")
-TIMEOUT = timedelta(hours=2)  # one process may rank for long while the others wait; those that die are noticed anyway
-MEETING = timedelta(minutes=10)  # who dies before they have met is not noticed: nobody is connected to him yet
+TIMEOUT = timedelta(hours=2)  # one process may rank for long while the others wait; dead processes are noticed anyway
+MEETING = timedelta(minutes=10)  # a process that dies before the connection is not noticed
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class World:
 
     @contextmanager
     def first_of_node(self) -> Iterator[None]:
-        """Let the first process of a machine do the body before the others: it may draw or download what all read."""
+        """Let the first process of a machine run the body before the others, to draw or download what all read."""
         first = int(os.environ.get("LOCAL_RANK", 0)) == 0
         if not first:
             self.barrier()
         try:
             yield
-        finally:  # after a mistake too: the others make the same, and end with the same line
+        finally:  # after an error too: the others get the same error, and end with the same message
             if first:
                 self.barrier()
 
@@ -107,7 +107,7 @@ class World:
         return _Sum.apply(value) if self.size > 1 else value
 
     def share(self, items: Iterable[T]) -> list[T]:
-        """Return those items that are this process's: every W-th."""
+        """Return the items of this process: every W-th."""
         return list(items)[self.rank :: self.size]
 
     def unite(self, rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -139,14 +139,14 @@ class World:
         return nn.parallel.DistributedDataParallel(model, device_ids=ids)
 
     def progress(self, description: str, total: int, initial: int = 0) -> tqdm:
-        """Return a progress bar of batches that goes away when it is done: none in a file, one for all processes."""
+        """Return a progress bar of batches that disappears at the end: none in a file, one for all processes."""
         hide = None if self.is_main else True
         return tqdm(desc=description, total=total, initial=initial, unit="batch", leave=False, disable=hide)
 
 
 ALONE = World()
 
-# Of this process, as torch's group is: where it has met the others, in which run with them it is, who watches them.
+# Global in this process, like torch's group: the store, the number of the run, and the watcher.
 _store: dist.Store | None = None
 _runs = 0
 _lifeline: Lifeline | None = None
@@ -159,13 +159,13 @@ def together() -> Iterator[None]:
     try:
         yield
         if _lifeline is not None:
-            dist.barrier()  # nobody takes apart what another one still needs
+            dist.barrier()  # do not disconnect while another process still needs it
             _lifeline.say_goodbye()
             dist.destroy_process_group()
     except BaseException as error:
         if _lifeline is not None:
             if isinstance(error, Interrupted) and error.agreed:
-                _lifeline.say_goodbye()  # all stop here, and the first one may still be writing
+                _lifeline.say_goodbye()  # all stop here, but the first one may still be writing
             else:
                 _lifeline.cut()
         raise
@@ -174,7 +174,7 @@ def together() -> Iterator[None]:
 
 
 def _meet(size: int, backend: str) -> None:
-    """Meet the others; in a later run of the same processes where they have met before, under names of its own."""
+    """Connect to the others; a later run in the same processes uses the same store, with its own names."""
     global _store, _runs, _lifeline
     try:
         if _store is None:
@@ -192,7 +192,7 @@ def _meet(size: int, backend: str) -> None:
 
 
 class _Gather(Function):
-    """Rows of all processes; each one's gradient is the sum of what all processes make of its rows."""
+    """Rows of all processes; the gradient of each row is the sum of the gradients in all processes."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a figure depends on beside the code."""
+"""The environment that results depend on, besides the code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def environment(compute: Compute | None = None) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return the processor's name, where Linux says it."""
+    """Return the processor's name, if Linux gives it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as f:
             return next(line.partition(":")[2].strip() for line in f if line.startswith("model name"))

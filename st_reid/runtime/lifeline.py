@@ -1,4 +1,4 @@
-"""Ending a process when another one of its run has died.
+"""Ends a process when another process of its run has died.
 
 What they compute with does not always notice: gloo can wait forever on a message to a process that is gone, and nccl
 waits until its timeout. So each keeps a connection to the first process for nothing but this: the system closes it when
@@ -26,7 +26,7 @@ GRACE = 10  # seconds for the main thread to end by itself, with an error that s
 GOODBYE = b"x"
 KEY = "lifeline"
 TOKEN_BYTES = 16
-KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}  # a machine without power closes nothing
+KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}  # a machine that lost its power closes nothing
 
 
 class Lifeline:
@@ -49,18 +49,18 @@ class Lifeline:
         self._peers = _accept(store, size - 1, seconds) if rank == 0 else [_connect(store, host, seconds)]
         for peer in self._peers:
             _keep_alive(peer)
-        os.register_at_fork(after_in_child=self._close)  # else a worker would hold the line of its dead parent
+        os.register_at_fork(after_in_child=self._close)  # a worker must not keep its parent's connection open
         atexit.register(self.say_goodbye)
         threading.Thread(target=self._watch, daemon=True, name="lifeline").start()
 
     def say_goodbye(self) -> None:
-        """Tell the others that this process has done its part."""
+        """Tell the others that this process has finished."""
         if not self._ended.is_set():
             self._ended.set()
             self._shut(GOODBYE)
 
     def cut(self) -> None:
-        """Let the others end: this process will not go on."""
+        """Let the others end: this process will not continue."""
         self._ended.set()
         self._shut(b"")
 
@@ -106,13 +106,13 @@ def _accept(store: Store, count: int, patience: float) -> list[socket.socket]:
             peer, _ = server.accept()
             if _first_bytes(peer) == token:
                 peers.append(peer)
-            else:  # somebody who has come across the port
+            else:  # another program that found the port
                 peer.close()
     return peers
 
 
 def _first_bytes(peer: socket.socket) -> bytes:
-    """Return what a new connection says at once: nothing, or less than a token, of one that is not ours."""
+    """Return the first bytes of a new connection: fewer than a token if it is not one of ours."""
     peer.settimeout(5)
     said = b""
     with suppress(OSError):

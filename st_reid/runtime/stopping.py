@@ -14,12 +14,12 @@ from st_reid.errors import Interrupted
 
 
 class StopRequest:
-    """Holds Ctrl-C and SIGTERM back where it would hurt: :attr:`signum` says which came, ``None`` for none.
+    """Delays Ctrl-C and SIGTERM where they would do harm: :attr:`signum` is the signal that came, or ``None``.
 
-    Elsewhere they raise :class:`Interrupted` at once, and so does a second Ctrl-C some seconds after the first. What
-    follows sooner is the same request: from the terminal and from `torchrun`, to the process and to its group.
+    Elsewhere they raise :class:`Interrupted` at once, and so does a second Ctrl-C some seconds after the first. A
+    signal that comes sooner is the same request: both the terminal and `torchrun` send it, also to the group.
 
-    As a context it takes the two signals over, and gives them back at its end. In a thread it does nothing.
+    As a context it handles the two signals, and restores the old handlers at its end. In a thread it does nothing.
 
     Args:
         hint: what to do about it, for the message.
@@ -48,7 +48,7 @@ class StopRequest:
 
     @contextmanager
     def held(self, holding: bool = True) -> Iterator[None]:
-        """Hold the signals back in the body, or, within such a body, do not."""
+        """Delay the signals in the body, or, within such a body, do not."""
         before, self._holding = self._holding, holding
         try:
             yield
@@ -56,7 +56,7 @@ class StopRequest:
             self._holding = before
 
     def agreed(self) -> Interrupted:
-        """Return what to raise where all processes have agreed to stop; which signal it was, one of them knows."""
+        """Return the exception to raise when all processes have agreed to stop; only one of them knows the signal."""
         return Interrupted(self.signum or signal.SIGTERM, self.hint, agreed=True)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:

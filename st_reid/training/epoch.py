@@ -25,17 +25,17 @@ LAYERS_KEY = 5  # of the random numbers that layers draw in a step
 
 @dataclass
 class Totals:
-    """What has been counted in an epoch so far; kept in checkpoints, so that an interruption changes no mean.
+    """The counts and sums of an epoch so far; kept in checkpoints, so that an interruption does not change the means.
 
     Attributes:
-        batches: done, skipped ones too.
+        batches: done, including skipped ones.
         steps: taken.
-        skipped: steps not taken, as the loss or the gradient was not finite.
-        clips: seen, by all processes.
-        data_seconds: waited for clips.
-        compute_seconds: all other seconds.
+        skipped: steps not taken because the loss or the gradient was not finite.
+        clips: used by all processes.
+        data_seconds: time spent waiting for clips.
+        compute_seconds: all other time.
         sums: of every figure over the steps.
-        counts: how many steps had a finite one.
+        counts: in how many steps each figure was finite.
     """
 
     batches: int = 0
@@ -48,7 +48,7 @@ class Totals:
     counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, figures: Mapping[str, float]) -> None:
-        """Count a step with its figures; of one that is not finite, as float16's gradient may be, nothing."""
+        """Count a step with its figures; those that are not finite, such as float16's gradient norm, are left out."""
         self.steps += 1
         for name, value in figures.items():
             finite = math.isfinite(value)
@@ -79,12 +79,12 @@ def train_one_epoch(
     after_step: Callable[[], None] = lambda: None,
     description: str = "",
 ) -> None:
-    """Take the steps of an epoch, or those that are left of it.
+    """Take the steps of an epoch, or the remaining ones.
 
     Args:
         learner: takes the steps.
-        loader: of batches of :class:`~st_reid.data.loader.TrainItem`, those that are left; its length is the epoch's.
-        totals: what was counted before; is added to.
+        loader: of batches of :class:`~st_reid.data.loader.TrainItem`, the remaining ones; its length is the epoch's.
+        totals: the counts so far; they are updated.
         seed: of the run.
         epoch: number of this one.
         after_step: called after each step, where the epoch can be interrupted; not included in timings.
@@ -92,7 +92,7 @@ def train_one_epoch(
 
     Raises:
         UserError: a loss or a gradient that is not finite, with the names of the batch's tracklets; or, where the
-            learner's configuration says to skip such steps, an epoch of nothing else.
+            learner's configuration says to skip such steps, an epoch in which all steps were skipped.
     """
     learner.train()
     compute = learner.compute

@@ -28,22 +28,22 @@ class NotFinite(UserError):  # noqa: N818 - it names what is wrong, as UserError
 
 @dataclass
 class Learner:
-    """A model, and what changes it.
+    """A model with its loss, optimizer and learning rate.
 
-    Several processes compute the step of one that has all their clips: gradients are averaged, and the loss gathers
-    the features for its triplets; only batch norm takes each process's clips for themselves, unless it is frozen or
-    synchronised.
+    Several processes compute the same step as one process that has all clips: gradients are averaged, and the loss
+    gathers the features for its triplets. Only batch norm uses the clips of each process separately, unless it is
+    frozen or synchronised.
 
     Args:
         model: on its device; its weights are changed.
         loss: from the model's output and labels (B,) to ``total`` and its parts.
         optimizer: of the model's parameters.
-        scheduler: of its learning rate, a step each optimisation step.
+        scheduler: of the learning rate; it takes one step for each optimisation step.
         compute: device, precision and processes.
         config: accumulation, clipping, averaging, batch norm, and what to do about a loss that is not finite.
 
     Attributes:
-        averaged: the moving average of the weights; ``None`` without.
+        averaged: the moving average of the weights; ``None`` if it is not used.
     """
 
     model: nn.Module
@@ -64,7 +64,7 @@ class Learner:
 
     @property
     def to_evaluate(self) -> nn.Module:
-        """The model whose features count: the average, if there is one."""
+        """The model to evaluate: the averaged one, if there is one."""
         return self.model if self.averaged is None else self.averaged.module
 
     @property
@@ -88,7 +88,7 @@ class Learner:
             ``grad_norm``, the gradient's before it is cut.
 
         Raises:
-            NotFinite: a loss or the gradient. The weights are as they were, and so are the running statistics.
+            NotFinite: a loss or the gradient is not finite. Weights and running statistics are unchanged.
         """
         before = [buffer.clone() for buffer in self.model.buffers()] if self.config.on_bad_loss == "skip" else []
         try:
@@ -117,7 +117,7 @@ class Learner:
             losses = self.loss(output, labels)
             figures = {"loss" if name == "total" else name: part.item() for name, part in losses.items()}
             own = math.isfinite(figures["loss"])
-            (bad,) = self.compute.world.any(not own)  # all or none go on, or some would wait for ever
+            (bad,) = self.compute.world.any(not own)  # all or none continue, or some would wait forever
             if bad:
                 elsewhere = "a loss in another process, which names the tracklets, is not finite"
                 raise NotFinite(elsewhere if own else f"the loss is {figures['loss']}")
@@ -131,7 +131,7 @@ class Learner:
         if self.config.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(with_gradient, self.config.clip_norm, total)
         norm = total.item()
-        if not math.isfinite(norm) and not self.scaler.is_enabled():  # of float16, a scale that was too large
+        if not math.isfinite(norm) and not self.scaler.is_enabled():  # with float16: the scale was too large
             raise NotFinite(f"the gradient's norm is {norm}")
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -140,7 +140,7 @@ class Learner:
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has to be kept to go on; ``state_dict`` in it is of the model that is evaluated."""
+        """Return the state needed to resume; its ``state_dict`` is that of the model that is evaluated."""
         state: dict[str, Any] = {
             "state_dict": self.to_evaluate.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -152,7 +152,7 @@ class Learner:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned."""
+        """Restore the state that :meth:`state_dict` returned."""
         if self.averaged is not None:
             self.averaged.module.load_state_dict(state["state_dict"])
             self.averaged.n_averaged.fill_(state["averaged_steps"])

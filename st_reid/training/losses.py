@@ -1,4 +1,4 @@
-"""Losses of a batch of clips; every level of a deeply supervised model, or part of one with parts, counts the same."""
+"""Losses of a batch of clips; all levels or parts of a model have the same weight."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class ClipLoss:
         label_smoothing: the share of the target given to all classes alike.
         margin: of the triplet loss.
         triplet_weight: of the triplet loss; the cross entropy has 1.
-        levels: ``"mean"`` of the levels' losses, as PSTA's, or ``"sum"``, as PCB's.
-        gather: gets the rows of all processes for those of this one, with gradient, so that triplets are mined in the
-            whole batch; ``None`` for one process.
+        levels: ``"mean"`` of the levels' losses, as in PSTA, or ``"sum"``, as in PCB.
+        gather: returns the rows of all processes, with gradient, so that triplets are mined in the whole batch;
+            ``None`` for one process.
     """
 
     label_smoothing: float = 0.1

@@ -16,10 +16,10 @@ WARMUP_START = 0.01  # of the learning rate, as PSTA's
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of a model's trainable parameters, those of its ``backbone`` at a rate of their own.
+    """Return the optimizer of a model's trainable parameters, with a separate rate for its ``backbone``.
 
     Raises:
-        UserError: a rate for a backbone that the model has not.
+        UserError: a backbone learning rate for a model without a backbone.
     """
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
@@ -29,7 +29,7 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimiz
         raise UserError(
             f"optim.backbone_lr is {config.backbone_lr:g}, but the model has no backbone of its own; leave it at 1"
         )
-    # The new layers come first: theirs is the rate that the log shows.
+    # The new layers come first: the log shows the rate of the first group.
     rates = {False: config.lr, True: config.lr * config.backbone_lr}
     parameters = [{"params": group, "lr": rates[own]} for own, group in sorted(groups.items()) if group]
     if config.name == "sgd":
@@ -45,7 +45,7 @@ def make_scheduler(
 
     Args:
         optimizer: whose rate it sets.
-        config: the schedule, and how many batches make a step.
+        config: the schedule, and the number of batches for each step.
         epochs: of the run.
         batches: of an epoch.
     """

@@ -46,7 +46,7 @@ def train(config: TrainConfig) -> Path:
     """Train, evaluate, and return the run's folder.
 
     Wrong settings, weights or splits, and with baselines a bad test image, are found before the folder is made; a bad
-    training image only when its turn comes.
+    training image only when it is read.
 
     Raises:
         UserError: an invalid setting, dataset, weights or folder.
@@ -59,7 +59,7 @@ def train(config: TrainConfig) -> Path:
 
 
 class TrainingRun:
-    """What a training run holds between its epochs.
+    """The state of a training run between its epochs.
 
     Args:
         config: every setting.
@@ -88,7 +88,7 @@ class TrainingRun:
         self.model_arguments = _model_arguments(config, self.splits.num_classes)
         self.learner = _learner(config, self.model_arguments, self.compute, len(self.loader))
         self.epoch = 0  # epochs done
-        self.totals = Totals()  # of the one under way
+        self.totals = Totals()  # of the current epoch
         self.best: dict[str, Any] = {}
         self.log = RunLog(self.folder, config.epochs, self.world.is_main)
         if resumed is not None:
@@ -100,13 +100,13 @@ class TrainingRun:
         self.stop = StopRequest(f"resume with --resume {self.folder}")
 
     def fit(self) -> None:
-        """Train the epochs that are left; write checkpoints, metrics and TensorBoard's events as they come.
+        """Train the remaining epochs; write checkpoints, metrics and TensorBoard's events as they come.
 
         Raises:
             UserError: a batch that cannot be read or learned from, or a checkpoint that cannot be written.
             Interrupted: by Ctrl-C or SIGTERM, after a checkpoint of the step that was being taken.
         """
-        self.world.barrier()  # everybody has seen whether the folder is free
+        self.world.barrier()  # all processes have checked the folder before it is made
         if self.world.is_main:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_config(self.config, self.folder)
@@ -180,7 +180,7 @@ class TrainingRun:
         }
         due = number % self.config.validate_every == 0 or number == self.config.epochs
         if self.splits.validation is not None and due:
-            self._save()  # what is interrupted while it validates has not trained in vain
+            self._save()  # an interruption during the validation must not lose the epoch
             if self._asked_to_stop():
                 raise self.stop.agreed()
             with self.stop.held(False):

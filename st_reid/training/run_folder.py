@@ -1,4 +1,4 @@
-"""A run's folder and its checkpoints: written whole, the last few kept, and what a run can be resumed from."""
+"""A run's folder and its checkpoints: writing them whole, keeping the last few, and resuming from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAST = "last.pth"
 BEST = "best.pth"
 NUMBERED = "epoch*-batch*.pth"
 RESUME_ONLY = ("optimizer", "scheduler", "scaler", "learned", "averaged_steps", "totals")
-"""What only the resumption of a run needs of its checkpoints: two thirds of the file."""
+"""The entries of a checkpoint that are only needed to resume: two thirds of the file."""
 
 MAY_CHANGE = ("epochs", "output", "resume", "root", "device", "patience", "data.workers", "data.on_bad_image",
               "eval.sheet_queries", "optim.on_bad_loss")  # fmt: skip
@@ -45,7 +45,7 @@ class Checkpoints:
         """Write where the run is: ``batch`` batches behind the end of ``epoch``.
 
         Raises:
-            UserError: it cannot be written; those before it are whole.
+            UserError: it cannot be written; earlier checkpoints are intact.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_partial(self.folder)
@@ -56,7 +56,7 @@ class Checkpoints:
             old.unlink()
 
     def save_best(self, checkpoint: Mapping[str, Any]) -> None:
-        """Write what training chose, without what only going on needs: ``best.pth``, and its weights to pass on."""
+        """Write the chosen model without the entries that only resuming needs: ``best.pth``, and weights to share."""
         chosen = {key: value for key, value in checkpoint.items() if key not in RESUME_ONLY}
         save_checkpoint(chosen, self.folder / BEST)
         save_weights(chosen, self.folder / BEST.replace(".pth", ".safetensors"))
@@ -65,7 +65,7 @@ class Checkpoints:
         link = self.folder / f".{LAST}{PARTIAL}{os.getpid()}"
         try:
             os.link(path, link)  # a second name for the same bytes
-        except OSError:  # a file system without such
+        except OSError:  # a file system without hard links
             shutil.copyfile(path, link)
         os.replace(link, self.folder / LAST)
 
@@ -74,7 +74,7 @@ class Checkpoints:
 
 
 def run_folder(config: TrainConfig) -> Path:
-    """Return the folder that a run is to have.
+    """Return the folder for a run.
 
     Raises:
         UserError: there is a run in it already, or it cannot be made.
@@ -90,7 +90,8 @@ def read_resumed(config: TrainConfig) -> dict[str, Any] | None:
     """Return the checkpoint to resume from; ``None`` for a new run.
 
     Raises:
-        UserError: it cannot be read, and which one before it can; it is of no run, or of one with other settings.
+        UserError: it cannot be read (the message names an earlier one that can), is not of a run, or of one with
+            other settings.
     """
     if config.resume is None:
         return None
@@ -124,7 +125,7 @@ def _one_before(path: Path) -> str:
 
 
 def _check_same_run(before: Mapping[str, Any], config: TrainConfig) -> None:
-    # What a run of an earlier version could not set was as it is by default.
+    # Settings that an earlier version did not have had today's defaults.
     was, now = (
         dict(_flatten(asdict(TrainConfig(sources=before.get("sources", ""))))) | dict(_flatten(before)),
         dict(_flatten(asdict(config))),
@@ -139,7 +140,7 @@ def _check_same_run(before: Mapping[str, Any], config: TrainConfig) -> None:
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield settings by their dotted names; options, which are anybody's, as wholes."""
+    """Yield settings by their dotted names; options, which may be anything, are not split."""
     for name, value in settings.items():
         if isinstance(value, Mapping) and name != "options":
             yield from _flatten(value, f"{prefix}{name}.")

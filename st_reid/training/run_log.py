@@ -1,4 +1,4 @@
-"""What a run says of its epochs: a line each, metrics.jsonl, TensorBoard's events."""
+"""The log of a run's epochs: lines, metrics.jsonl and TensorBoard's events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RunLog:
     Args:
         folder: of the run.
         epochs: of the run.
-        writes: false in all processes but the first, which say and write nothing.
+        writes: true in the first process only; the others write nothing.
 
     Attributes:
         metrics: a row an epoch.
@@ -35,7 +35,7 @@ class RunLog:
         self.metrics: list[dict[str, Any]] = []
 
     def board(self, purge_step: int | None = None) -> Any:
-        """Return TensorBoard's writer as a context, from ``purge_step`` on without what an interrupted run wrote."""
+        """Return TensorBoard's writer as a context, without what an interrupted run wrote from ``purge_step`` on."""
         return SummaryWriter(str(self.folder), purge_step=purge_step) if self.writes else nullcontext()
 
     def write(self) -> None:
@@ -44,7 +44,7 @@ class RunLog:
             write_text("".join(json.dumps(row) + "\n" for row in self.metrics), self.folder / "metrics.jsonl")
 
     def add(self, row: dict[str, Any], board: SummaryWriter) -> None:
-        """Take the row of an epoch: write it, and say it in a line."""
+        """Add the row of an epoch: write it, and log it as a line."""
         self.metrics.append(row)
         self.write()
         if not self.writes:

@@ -1,4 +1,4 @@
-"""What a run learns from, what it is chosen by, and what it is tested on."""
+"""The tracklets for training, validation and test of a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Splits:
         learned: tracklets to learn from.
         held_out: tracklets of the validation identities.
         test: query and gallery.
-        validation: those of validation; ``None`` without validation identities.
+        validation: query and gallery of the validation; ``None`` without validation identities.
         transit_times: for the joint metric, if there is one.
     """
 
@@ -59,7 +59,7 @@ def read_splits(config: TrainConfig, world: World) -> Splits:
     """Read the datasets of a run, and check what would make training or evaluation fail.
 
     Raises:
-        UserError: a dataset that cannot be read, or does not serve.
+        UserError: a dataset that cannot be read or used.
     """
     with world.first_of_node():
         source = read_dataset(config.sources, config.root, config.data.options)

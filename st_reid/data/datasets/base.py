@@ -19,7 +19,7 @@ def find_folder(root: Path | None, names: Sequence[str], holds: Sequence[str], d
     """Return the first of ``root`` and ``root/name`` for each name that contains every entry of ``holds``.
 
     Raises:
-        UserError: none does, and the message lists the folders that were looked at; or ``root`` is ``None``.
+        UserError: there is no such folder (the message lists the folders that were tried), or ``root`` is ``None``.
     """
     if root is None:
         raise UserError(f"{dataset}: no folder given; pass the one that holds {names[0]} as --root")
@@ -32,7 +32,7 @@ def find_folder(root: Path | None, names: Sequence[str], holds: Sequence[str], d
 
 
 def warn_of_strange_names(dataset: str, strange: Sequence[Path], expected: str) -> None:
-    """Say how many files a reader has left out for their names, with examples and what it expects."""
+    """Warn how many files a reader left out because of their names, with examples and the expected form."""
     if strange:
         examples = ", ".join(str(path) for path in strange[:3])
         logger.warning(

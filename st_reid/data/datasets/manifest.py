@@ -1,4 +1,4 @@
-"""``manifest``: everybody's own data, a folder of images and a ``manifest.csv`` with a row a frame."""
+"""``manifest``: your own data, a folder of images and a ``manifest.csv`` with a row for each frame."""
 
 from __future__ import annotations
 

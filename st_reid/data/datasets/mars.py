@@ -13,7 +13,7 @@ from st_reid.data.datasets.base import DATASETS, find_folder
 from st_reid.data.tracklet import DISTRACTOR, Dataset, Tracklet
 from st_reid.errors import UserError
 
-JUNK = -1  # the person of false detections; 0 is a distractor: a real one whom nobody looks for
+JUNK = -1  # the person of false detections; 0 is a distractor: a real person who is never a query
 
 
 @DATASETS.register("mars")

@@ -1,7 +1,7 @@
 """``walkers``, the built-in dataset: drawn people walking past a network of cameras (``docs/walkers.md``).
 
-It is made on first use into a cache folder, as a tracklet dataset with a ``manifest.csv``, and read from there the way
-everybody's own data are read.
+It is made on first use into a cache folder, as a tracklet dataset with a ``manifest.csv``, and read from there like
+your own data.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_folder, wri
 from st_reid.data.tracklet import Dataset
 from st_reid.errors import UserError
 
-VERSION = 1  # of the drawing: another one is another dataset, in another folder
-STALE_SECONDS = 3600  # after so long without a new tracklet, an unfinished folder belongs to a run that died
+VERSION = 1  # of the drawing: each version is another dataset, in another folder
+STALE_SECONDS = 3600  # an unfinished folder without a new tracklet for so long belongs to a process that died
 logger = logging.getLogger(__name__)
 
 
@@ -41,7 +41,7 @@ class Size:
     Attributes:
         train: persons to learn from.
         test: persons to look for.
-        distractors: persons who stand in the gallery only, each seen by one camera.
+        distractors: persons who are in the gallery only, each seen by one camera.
         frames: shortest and longest tracklet.
     """
 
@@ -68,7 +68,7 @@ FULL = Size()
 
 @DATASETS.register("walkers")
 def read(root: Path | None, *, seed: int = 0) -> Dataset:
-    """Read the walkers of a seed, and make them first where they are not there yet.
+    """Read the walkers of a seed; make them first if they do not exist yet.
 
     Args:
         root: the folder that holds the dataset's own folder, or is to hold it; ``None`` for the cache folder, which is
@@ -100,7 +100,7 @@ def cache_folder() -> Path:
 def make(folder: Path, seed: int, size: Size = FULL) -> None:
     """Draw the dataset into ``folder``, which appears at once and complete, or not at all.
 
-    Where two processes make the same folder, the one that is done first wins, and the other uses that one's.
+    If two processes make the same folder, the first to finish wins, and the other one uses its folder.
 
     Raises:
         UserError: the folder cannot be written.
@@ -130,7 +130,7 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
 
 def _remove_stale(folder: Path) -> None:
     for left in folder.parent.glob(f".{folder.name}.*"):
-        with contextlib.suppress(FileNotFoundError):  # another process was done with it just now
+        with contextlib.suppress(FileNotFoundError):  # another process has just finished it
             if time.time() - left.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
 
@@ -156,8 +156,8 @@ def _draw_tracklet(folder: Path, plan: Plan, camera: Camera, seed: int) -> Itera
 def plans(seed: int, size: Size = FULL) -> Iterator[Plan]:
     """Yield the tracklets of the dataset: who passes which camera when, and in which split.
 
-    Most persons pass three or four of the cameras. Of a test person two tracklets of different cameras are queries;
-    they and all others of test persons and distractors are the gallery.
+    Most persons pass three or four of the cameras. Two tracklets of each test person, from different cameras, are
+    queries; the gallery is all tracklets of test persons and distractors.
     """
     index = 0
     for person in make_people(seed, size.train, size.test, size.distractors):

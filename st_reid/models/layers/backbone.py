@@ -1,4 +1,4 @@
-"""Backbones that yield feature maps, by name: from torchvision where it has them, else from torchreid."""
+"""Backbones that return feature maps, by name: from torchvision if it has them, otherwise from torchreid."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TORCHREID = (
     *("resnet50_ibn_a", "resnet50_ibn_b", "se_resnet50", "se_resnet101", "se_resnext50_32x4d", "se_resnext101_32x4d"),
     *("mudeep", "xception"),
 )
-WITHOUT_WEIGHTS = ("hacnn", "mudeep")  # torchreid's builders of these ignore `pretrained` in silence
+WITHOUT_WEIGHTS = ("hacnn", "mudeep")  # torchreid's builders of these silently ignore `pretrained`
 
 
 def build_backbone(
@@ -46,16 +46,16 @@ def build_backbone(
 ) -> nn.Module:
     """Build a network that maps images (N, 3, H, W) to feature maps (N, C, h, w), with C as its ``channels``.
 
-    Nothing of the network behind the feature map is kept.
+    The layers after the feature map are removed.
 
     Args:
         name: one of ``BACKBONES.names()``.
         pretrained: ``False``; ``True`` for ImageNet weights, downloaded by torchvision or torchreid; or the path of a
             checkpoint of the same network, whose classifier is left out.
-        last_stride: stride of the last stage where there is one called ``layer4``: 2 as for classification, or 1 for
+        last_stride: stride of the last stage if it is called ``layer4``: 2 as for classification, or 1 for
             maps of twice the resolution. Other networks keep their own strides.
-        zero_init_residual: start the residual branches of a ResNet at zero, without which it hardly trains from random
-            weights; ``None`` where there are such branches and no weights to load.
+        zero_init_residual: start the residual branches of a ResNet at zero; otherwise it hardly trains from random
+            weights. ``None`` does so if there are such branches and no weights to load.
 
     Raises:
         UserError: an unknown name, weights that cannot be loaded or do not fit, or an option that the network lacks.
@@ -79,7 +79,7 @@ class ResNetMaps(nn.Sequential):
 
 
 class TorchreidMaps(nn.Module):
-    """The ``featuremaps`` of a torchreid model; children which that does not use are removed from the model."""
+    """The ``featuremaps`` of a torchreid model; children that it does not use are removed from the model."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ def build_torchreid(name: str, *, num_classes: int, loss: str, download: bool) -
 
 
 def _transform_theta(net: Any, shift: Tensor, region: int) -> Tensor:
-    """Return the affine map (B, 2, 3) of a region from its shift (B, 2), where the shift is."""
+    """Return the affine map (B, 2, 3) of a region from its shift (B, 2), on the same device."""
     scale = net.scale_factors[region] = net.scale_factors[region].to(shift.device)
     return torch.cat([scale.expand(len(shift), 2, 2), shift.unsqueeze(2)], dim=2)
 

@@ -57,10 +57,10 @@ def gated_pair_sum(x: Tensor, channel_gate: Tensor, spatial_gate: Tensor) -> Ten
 
 
 class FramewiseBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm which, in training mode, normalises every frame index by its own statistics over the batch.
+    """Batch norm that, in training mode, normalises every frame index by its own statistics over the batch.
 
-    It computes what T calls of a BatchNorm2d compute, one a frame in order, without the loop: frames are folded into
-    channels. The running statistics receive all T momentum updates in closed form,
+    It computes the same as T calls of a BatchNorm2d, one for each frame in order, but without the loop: frames are
+    folded into channels. The running statistics receive all T momentum updates in closed form,
     r_T = (1 - m)^T r_0 + sum_t m (1 - m)^(T - 1 - t) s_t.
 
     Attributes:
@@ -113,7 +113,7 @@ class FramewiseBatchNorm2d(nn.BatchNorm2d):
 def _synchronized(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, total: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch norm of (B, C, h, w) over all processes: the output, and the mean and unbiased variance (C,) it is by."""
+    """Batch norm of (B, C, h, w) over all processes; return the output, mean and unbiased variance (C,)."""
     values = x.float()
     count = total(values.new_tensor(values[:, 0].numel()))
     mean = total(values.sum(dim=(0, 2, 3))) / count
@@ -125,7 +125,7 @@ def _synchronized(
 
 
 class Relation(nn.Module):
-    """How every position relates to all of a frame, its own or its neighbour's: W R, before its batch norm.
+    """Relations of every position to all positions of its own or the neighbouring frame: W R, before batch norm.
 
     With gamma (``query``) and beta (``key``) of the frame that is gated and of the frame it looks at,
     R(p) = [gamma(p) . beta'(q) for all q; beta(p) . gamma'(q) for all q]. The frame looked at is averaged onto a fixed

@@ -200,7 +200,7 @@ def make_person(seed: int, index: int, split: str, twin: int | None = None, twin
 
 
 def make_people(seed: int, train: int, test: int, distractors: int) -> list[Person]:
-    """Draw everybody: in training and test every third pair of neighbours is a pair of look-alikes.
+    """Draw all persons: in training and test every third pair of neighbours is a pair of look-alikes.
 
     Half of these pairs differ in body, bag and gait, half in gait alone.
     """
