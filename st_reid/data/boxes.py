@@ -275,8 +275,8 @@ def _mot(file: Path, corners: bool) -> Iterator[Record]:
         frame, track, left, top, width, height = values[:6]
         if corners:
             width, height = width - left, height - top
-        # Nine columns are those of MOT's ground truth and of boxmot: the class is 1 for a person.
-        label = f"{values[7]:g}" if len(values) == 9 else None
+        # Nine columns are those of MOT's ground truth and of boxmot: the class is 1 for a person, below 0 unknown.
+        label = f"{values[7]:g}" if len(values) == 9 and values[7] >= 0 else None
         confidence = values[6] if len(values) > 6 else None
         yield Record(f"line {number}", frame, track, (left, top, width, height), confidence, label)
 

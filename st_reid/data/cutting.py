@@ -153,8 +153,10 @@ def _write_crops(
     written: list[tuple[int, str, float]] = []
     dropped = Counter[str]()
     last = 0
+    undecoded = set(boxes)
     for frame in frames_of(video.path, max(boxes)):
         last = frame.number
+        undecoded.discard(last)
         for box in boxes.get(frame.number, ()):
             crop = crop_box(frame.picture, box)
             if crop is None:
@@ -167,6 +169,11 @@ def _write_crops(
             if not cv2.imwrite(str(folder / path), crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
                 raise UserError(f"{folder / path} could not be written; is the disk full?")
             written.append((box.track, path, video.start_time + frame.time * rate))
+    broken = sum(len(boxes[number]) for number in undecoded if number < last)
+    if broken:
+        dropped["in frames that cannot be decoded"] += broken
+        if strict:
+            raise UserError(f"{video.tracks}: {broken} boxes are in frames of {video.path} that cannot be decoded")
     beyond = sum(len(frame) for number, frame in boxes.items() if number > last)
     if beyond:
         dropped[f"beyond the video's last frame, {last}"] += beyond

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class Video:
     @property
     def source(self) -> str:
         """The prefix of its tracklets' names; for a folder ``MOT17-02/img1`` it is the sequence's name."""
-        folder = self.path.parent if is_pattern(self.path) else self.path
+        path = self.path.absolute()
+        folder = path.parent if is_pattern(path) else path
         name = folder.parent.name if folder.name == "img1" else folder.name
         return f"{name if folder.is_dir() else self.path.stem}_c{self.camera}"
 
@@ -90,7 +92,8 @@ def probe(video: Path) -> VideoInfo:
         UserError: a file that cannot be opened as a video, or no images.
     """
     if images := _images_of(video):
-        height, width, _ = read_frame(images[0]).shape
+        _warn_of_gaps(video, images)
+        height, width, _ = _first_readable(images).shape
         return VideoInfo(width, height, len(images), _rate_of_sequence(images[0].parent))
     with _opened(video) as capture:
         width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
@@ -218,6 +221,30 @@ def _images_of(video: Path) -> list[Path]:
     if is_pattern(video):
         return sorted((p for p in video.parent.glob(video.name) if p.is_file()), key=lambda p: natural_order(p.name))
     return []
+
+
+def _first_readable(images: Sequence[Path]) -> NDArray[np.uint8]:
+    for path in images[:-1]:
+        try:
+            return read_frame(path)
+        except UnreadableImage:  # is left out, and counted, when the frames are read
+            continue
+    return read_frame(images[-1])
+
+
+def _warn_of_gaps(video: Path, images: Sequence[Path]) -> None:
+    """Warn if the numbers in the names of images are not consecutive: boxes are matched to images by position."""
+    found = [re.search(r"(\d+)$", path.stem) for path in images]
+    numbers = [int(match[1]) for match in found if match]
+    if len(numbers) < len(images):
+        return
+    gaps = [at for at in range(1, len(images)) if numbers[at] != numbers[at - 1] + 1]
+    if gaps:
+        at = gaps[0]
+        logger.warning(
+            f"{video}: {len(gaps)} gaps in the numbers of the images; {images[at].name} follows {images[at - 1].name} "
+            f"and is taken as frame {at + 1}; if images are missing, boxes after a gap are cut from the wrong image"
+        )
 
 
 def _rate_of_sequence(folder: Path) -> float:

@@ -180,3 +180,19 @@ def test_a_folder_of_frames_is_a_video(video, tracks, tmp_path):
         for ours, theirs in zip(a, other, strict=True):
             difference = cv2.imread(str(ours.paths[-1])).astype(int) - cv2.imread(str(theirs.paths[-1]))
             assert np.abs(difference).mean() < 2
+
+
+def test_boxes_in_a_broken_image_are_counted(tracks, tmp_path, monkeypatch, caplog, command_error):
+    frames = tmp_path / "seq"
+    frames.mkdir()
+    numbers = sorted({int(line.split(",")[0]) for line in tracks.read_text().splitlines()})
+    for number in range(1, numbers[-1] + 1):
+        assert cv2.imwrite(str(frames / f"{number}.png"), np.full((120, 160, 3), 50, np.uint8))
+    broken = numbers[1]
+    (frames / f"{broken}.png").write_bytes(b"broken")
+    count = sum(line.startswith(f"{broken},") for line in tracks.read_text().splitlines())
+    strict = command(frames, tracks, tmp_path / "out", "--strict")
+    assert f"{count} boxes are in frames of" in command_error(tracklets.main, strict, monkeypatch)
+    assert not (tmp_path / "out").exists()
+    tracklets.main(command(frames, tracks, tmp_path / "out"))
+    assert f"dropped {count} boxes in frames that cannot be decoded" in caplog.text

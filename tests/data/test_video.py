@@ -1,12 +1,13 @@
 """The clock of a video, and frames that cannot be decoded."""
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from st_reid.data.video import _Clock, frames_of, probe
+from st_reid.data.video import Video, _Clock, frames_of, probe
 from st_reid.errors import UserError
 
 
@@ -76,3 +77,28 @@ def test_what_is_no_video(tmp_path):
     for path, message in ((tmp_path / "no.avi", "no file"), (tmp_path, "no images in it")):
         with pytest.raises(UserError, match=message):
             probe(path)
+
+
+def test_gaps_in_the_numbers_of_images_are_said(tmp_path, caplog):
+    for number in (1, 2, 4, 5):
+        cv2.imwrite(str(tmp_path / f"{number:06d}.png"), np.zeros((20, 10, 3), np.uint8))
+    probe(tmp_path)
+    assert "1 gaps in the numbers of the images; 000004.png follows 000002.png and is taken as frame 3" in caplog.text
+    caplog.clear()
+    cv2.imwrite(str(tmp_path / "000003.png"), np.zeros((20, 10, 3), np.uint8))
+    probe(tmp_path)
+    assert not caplog.text
+
+
+def test_a_broken_first_image_does_not_hide_the_size(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"broken")
+    with pytest.raises(UserError):
+        probe(tmp_path)
+    cv2.imwrite(str(tmp_path / "2.png"), np.zeros((20, 10, 3), np.uint8))
+    assert probe(tmp_path)[:3] == (10, 20, 2)
+
+
+def test_a_folder_named_from_inside_has_its_name(tmp_path, monkeypatch):
+    (tmp_path / "seq" / "img1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "seq")
+    assert Video(Path("img1"), Path("t.txt"), "1", 0).source == "seq_c1"
