@@ -299,15 +299,17 @@ def _ultralytics(folder: Path, video: VideoInfo) -> Iterator[Record]:
         raise UserError(
             f"{folder}: no files such as VIDEO_1.txt; expected the labels that Ultralytics' save_txt writes"
         )
-    for frame, path in sorted(found):
-        for number, line in _lines(read_text(path)):
-            values = _numbers(line.split(), path, number, least=5)
-            x, y, width, height = (v * s for v, s in zip(values[1:5], video[:2] * 2, strict=True))
-            # Class, box, confidence with save_conf, and the track, which a frame without one lacks.
-            track = values[-1] if len(values) in (6, 7) and values[-1] == int(values[-1]) else -1
-            confidence = values[5] if len(values) == 7 else None
-            box = (x - width / 2, y - height / 2, width, height)
-            yield Record(f"{path.name}, line {number}", frame, track, box, confidence, f"{values[0]:g}")
+    # Class, box, confidence with save_conf, and the track, which a box without one lacks.
+    lines = [(frame, path, *line) for frame, path in sorted(found) for line in _lines(read_text(path))]
+    with_confidence = any(len(line.split()) == 7 for *_, line in lines)
+    for frame, path, number, line in lines:
+        values = _numbers(line.split(), path, number, least=5)
+        x, y, width, height = (v * s for v, s in zip(values[1:5], video[:2] * 2, strict=True))
+        has_track = len(values) == (7 if with_confidence else 6) and values[-1] == int(values[-1])
+        track = values[-1] if has_track else -1
+        confidence = values[5] if with_confidence and len(values) > 5 else None
+        box = (x - width / 2, y - height / 2, width, height)
+        yield Record(f"{path.name}, line {number}", frame, track, box, confidence, f"{values[0]:g}")
 
 
 def _supervision(rows: Iterable[dict[str, Any]], file: Path) -> Iterator[Record]:

@@ -158,6 +158,12 @@ def test_outside_boxes_of_cvat(tmp_path, expected):
     assert (len(boxes), sum(boxes.dropped.values())) == (len(expected) - 5, 5)
 
 
+def test_a_sure_box_without_a_track_is_not_track_1(tmp_path):
+    (tmp_path / "v_1.txt").write_text("0 0.5 0.5 0.1 0.2 0.9 1\n0 0.2 0.5 0.1 0.2 1\n")
+    (box,) = read_boxes(tmp_path, None, PETS).by_frame[1]
+    assert (box.track, round(box.left)) == (1, 216)
+
+
 def test_shares_need_the_size_of_the_picture(tmp_path):
     with pytest.raises(UserError, match="boxes are shares of the picture, and the video does not say its size"):
         read_boxes(CASES / "ultralytics_labels")
