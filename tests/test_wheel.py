@@ -18,11 +18,15 @@ import st_reid
 pytestmark = pytest.mark.wheel
 ROOT = Path(__file__).parents[1]
 PACKAGES = "st_reid", "legacy_ports"
+VARIABLES = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV_"))}
+"""Without PYTHONPATH: where it names the repository, pip would find there what it is to install."""
+
 GENERATED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
 def run(*command, **options):
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, check=False, **options)
+    command = list(map(str, command))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=VARIABLES, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -75,10 +79,9 @@ def installed(built, tmp_path_factory):
     (site_packages / "needs.pth").write_text("\n".join(needs))
     run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps", built[1])
     empty = tmp_path_factory.mktemp("empty")
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV_"))}
 
     def run_python(*arguments):
-        return run(python, *arguments, cwd=empty, env=variables)
+        return run(python, *arguments, cwd=empty)
 
     return run_python
 
