@@ -35,12 +35,19 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
     """Make a folder beside ``path`` to write into; if the body raises no error, it takes the name ``path``."""
+    with partial_folder(path) as partial:
+        yield partial
+        os.rename(partial, path)
+
+
+@contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """Make a folder beside ``path`` to write into; what the body leaves in it is removed."""
     partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)  # left by a killed process with the same number
     partial.mkdir(parents=True)
     try:
         yield partial
-        os.rename(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -18,6 +18,7 @@ from st_reid.config import BoxesConfig
 from st_reid.errors import UserError, first_line, unknown_name
 
 logger = logging.getLogger(__name__)
+HEAD = 4096  # characters, by which a format is recognised
 OVERRUN = 0.3  # from this share of boxes outside the picture, they look like corners
 NO_TRACK = "of no track yet"
 OUTSIDE = "outside, where the track is not seen"
@@ -238,8 +239,7 @@ def recognise(file: Path) -> str:
     """
     if file.is_dir():
         return "ultralytics"
-    text = read_text(file)
-    start = text.lstrip()[:4096]
+    start = read_text(file, HEAD).lstrip()
     if start.startswith("<"):
         return "cvat"
     if start.startswith(("[", "{")):
@@ -283,7 +283,8 @@ def _mot(file: Path, corners: bool) -> Iterator[Record]:
 
 def _kitti(file: Path, _: VideoInfo) -> Iterator[Record]:
     for number, line in _lines(read_text(file)):
-        frame, track, label, *rest = (line.split() + [""] * 3)[: max(3, len(line.split()))]
+        fields = line.split()
+        frame, track, label, *rest = fields + [""] * (3 - len(fields))
         values = _numbers([frame, track, *rest], file, number, least=9)
         left, top, right, bottom = values[5:9]
         confidence = values[16] if len(values) > 16 else None
@@ -305,7 +306,7 @@ def _ultralytics(folder: Path, video: VideoInfo) -> Iterator[Record]:
     for frame, path, number, line in lines:
         values = _numbers(line.split(), path, number, least=5)
         x, y, width, height = (v * s for v, s in zip(values[1:5], video[:2] * 2, strict=True))
-        has_track = len(values) == (7 if with_confidence else 6) and values[-1] == int(values[-1])
+        has_track = len(values) == (7 if with_confidence else 6) and values[-1].is_integer()
         track = values[-1] if has_track else -1
         confidence = values[5] if with_confidence and len(values) > 5 else None
         box = (x - width / 2, y - height / 2, width, height)
@@ -403,10 +404,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def read_text(file: Path) -> str:
-    """Read a text file in UTF-8."""
+def read_text(file: Path, characters: int = -1) -> str:
+    """Read a text file in UTF-8, or so many characters of it."""
     try:
-        return file.read_text(encoding="utf-8-sig")
+        with open(file, encoding="utf-8-sig") as opened:
+            return opened.read(characters)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read as text: {error}") from None
 

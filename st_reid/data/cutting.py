@@ -13,12 +13,12 @@ from typing import Any
 import cv2
 
 from st_reid.config import BoxesConfig
-from st_reid.data.boxes import Box, join_some, read_boxes, read_text
+from st_reid.data.boxes import Box, join_some, read_text
 from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_rows, write_rows
-from st_reid.data.tracklet import SPLITS
-from st_reid.data.video import Video, clock_rate, crop_box, frames_of, probe, warn_of_jumps
+from st_reid.data.tracklet import read_splits
+from st_reid.data.video import Video, crop_box, frames_of
 from st_reid.errors import UserError
-from st_reid.files import PARTIAL, check_output
+from st_reid.files import check_output, partial_folder
 
 JPEG_QUALITY = 95
 logger = logging.getLogger(__name__)
@@ -53,16 +53,11 @@ def cut(
         raise UserError(f"no file {identities}")
     _check_labels(camera, split)
     _check_folder(folder, taken.source, append)
-    info = probe(taken.path)
-    boxes = read_boxes(taken.tracks, BoxesConfig(strict=strict, **options), info).by_frame
-    warn_of_jumps(taken.tracks, boxes)
-    rate = clock_rate(taken.path, info, fps)
+    boxes, rate = taken.read_tracks(BoxesConfig(strict=strict, **options), fps)
     persons = {} if identities is None else _persons_of_tracks(Path(identities), boxes)
 
     before = list(read_rows(folder)) if append else []
-    partial = folder.with_name(f".{folder.name}{PARTIAL}{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    with partial_folder(folder) as partial:
         rows = [
             FrameRow(split, taken.tracklet(track), path, persons.get(track, ""), camera, time)
             for track, path, time in _write_crops(taken, boxes, partial, rate, strict)
@@ -72,8 +67,6 @@ def cut(
             _append(partial, folder, taken.source)
         else:
             os.rename(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     count = len({r.tracklet for r in rows})
     known = f"{len({r.person for r in rows if r.person})} persons" if persons else "persons unknown"
     logger.info(f"{folder}: {count} tracklets, {len(rows)} frames, {known}, camera {camera}, split {split}")
@@ -91,8 +84,7 @@ def _append(partial: Path, output: Path, source: str) -> None:
 
 
 def _check_labels(camera: str, split: str) -> None:
-    if any(s not in SPLITS for s in split.split("+")):
-        raise UserError(f"split is {split!r}; expected train, query, gallery, or several joined by '+'")
+    read_splits(split)
     if not camera or set(camera) & set("/\\"):
         raise UserError(f"camera is {camera!r}; expected a label without slashes")
 

@@ -7,11 +7,19 @@ from pathlib import Path
 
 from st_reid.data.frames import SUFFIXES
 
+SUFFIX_PATTERN = f"({'|'.join(map(re.escape, sorted(SUFFIXES)))})"
+"""A regular expression for the suffixes of images, for names in any case."""
+
 
 def images_of(folder: Path) -> list[Path]:
     """Return the images of a folder in the order of their names, without hidden files."""
     images = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file())
     return sorted(images, key=lambda p: natural_order(p.name))
+
+
+def folders_of(folder: Path) -> list[Path]:
+    """Return the folders in a folder in the order of their names, without hidden ones."""
+    return sorted((p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: natural_order(p.name))
 
 
 def natural_order(name: str) -> list[tuple[bool, int, str]]:

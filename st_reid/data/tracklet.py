@@ -84,6 +84,11 @@ class Dataset:
     notes: dict[str, str] = field(default_factory=dict)
 
     @property
+    def splits(self) -> dict[str, tuple[Tracklet, ...]]:
+        """The tracklets of each split that has some."""
+        return {split: tracklets for split in SPLITS if (tracklets := getattr(self, split))}
+
+    @property
     def test(self) -> tuple[Tracklet, ...]:
         """Every tracklet of query and gallery once, those of the query first."""
         return tuple(dict.fromkeys((*self.query, *self.gallery)))
@@ -148,6 +153,18 @@ def label_columns(tracklets: Sequence[Tracklet]) -> dict[str, NDArray]:
         "frames": np.array([len(t) for t in tracklets], dtype=np.int64),
         "last": np.array([t.last for t in tracklets], dtype=np.float64),
     }
+
+
+def read_splits(joined: str) -> list[str]:
+    """Return the names of splits that are joined by ``+``.
+
+    Raises:
+        UserError: one of them is no split.
+    """
+    splits = joined.split("+")
+    if unknown := [split for split in splits if split not in SPLITS]:
+        raise UserError(f"split is {joined!r}, with {unknown[0]!r}; expected {', '.join(SPLITS)}, joined by '+'")
+    return splits
 
 
 def person_labels(tracklets: Sequence[Tracklet]) -> dict[str, int]:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from st_reid.data.boxes import Box, VideoInfo
+from st_reid.config import BoxesConfig
+from st_reid.data.boxes import Box, VideoInfo, read_boxes
 from st_reid.data.files import images_of, natural_order
 from st_reid.data.frames import UnreadableImage, read_frame
 from st_reid.errors import UserError
@@ -50,6 +51,19 @@ class Video:
         name = folder.parent.name if folder.name == "img1" else folder.name
         return f"{name if folder.is_dir() else self.path.stem}_c{self.camera}"
 
+    def read_tracks(
+        self, options: BoxesConfig | None = None, fps: float | None = None
+    ) -> tuple[dict[int, list[Box]], float]:
+        """Return the boxes by frame, and the length of a frame on a clock of ``fps``; warn of what looks wrong.
+
+        Raises:
+            UserError: boxes or a video that cannot be read.
+        """
+        info = probe(self.path)
+        boxes = read_boxes(self.tracks, options, info).by_frame
+        _warn_of_jumps(self.tracks, boxes)
+        return boxes, _clock_rate(self.path, info, fps)
+
     def tracklet(self, track: int) -> str:
         """Return the name of the tracklet that a track becomes."""
         return f"{self.source}_{track:04d}"
@@ -69,7 +83,7 @@ class Frame(NamedTuple):
     time: float
 
 
-def warn_of_jumps(file: Path, boxes: Mapping[int, list[Box]]) -> None:
+def _warn_of_jumps(file: Path, boxes: Mapping[int, list[Box]]) -> None:
     """Warn of tracks with a box that does not touch the one of the frame before: they may have changed the person."""
     jumps = []
     for number in sorted(boxes):
@@ -106,7 +120,7 @@ def is_pattern(video: Path) -> bool:
     return not video.exists() and bool(set(video.name) & set("*?["))
 
 
-def clock_rate(video: Path, info: VideoInfo, fps: float | None) -> float:
+def _clock_rate(video: Path, info: VideoInfo, fps: float | None) -> float:
     """Return the length of a video's frame on a clock of ``fps`` frames per second; 1 without such a clock.
 
     Raises:

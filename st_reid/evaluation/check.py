@@ -13,7 +13,7 @@ from st_reid.data.datasets.manifest import FILE_NAME
 from st_reid.data.frames import FrameReader
 from st_reid.data.inspection import Counted, Description, Images, count_images, count_some, describe, look_at
 from st_reid.data.thumbnails import frames_shown
-from st_reid.data.tracklet import SPLITS, Dataset, Labels, Tracklet, learnable
+from st_reid.data.tracklet import Dataset, Labels, Tracklet, learnable
 from st_reid.drawing.curves import dataset_overview
 from st_reid.drawing.sheet import NEUTRAL, WRONG, Cell, draw_sheet, spread_evenly
 from st_reid.errors import UserError, unknown_name
@@ -68,7 +68,7 @@ def check(
     folder = Path(output or f"runs/check-{sources}")
     check_new_folder(folder)
     dataset = read_dataset(sources, root, options)
-    everything = list({t.name: t for split in SPLITS for t in getattr(dataset, split)}.values())
+    everything = list({t.name: t for some in dataset.splits.values() for t in some}.values())
     if not everything:
         raise UserError(f"{dataset.name}: no tracklets")
     images = look_at(everything, tiny) if read else Images()
@@ -81,7 +81,7 @@ def check(
     report: CheckReport = {
         "dataset": dataset.name,
         "notes": dataset.notes,
-        "splits": {split: describe(getattr(dataset, split)) for split in SPLITS if getattr(dataset, split)},
+        "splits": {split: describe(tracklets) for split, tracklets in dataset.splits.items()},
         "together": describe(everything),
         "in_training_and_test": _overlap(dataset),
         "images": count_images(images) if read else None,
@@ -114,7 +114,7 @@ def find_failures(dataset: Dataset, purpose: str | None = None, persons: int = 8
         QueryGallery.of(Labels.of(dataset.query), Labels.of(dataset.gallery), EvalConfig())
 
     needed: dict[str, Callable[[], None]] = {"train": can_train, "evaluate": can_evaluate}
-    labelled = any(t.is_known for split in SPLITS for t in getattr(dataset, split))
+    labelled = any(t.is_known for some in dataset.splits.values() for t in some)
     if purpose is not None:
         wanted = [purpose]
     else:  # a dataset without persons is only for extraction
@@ -140,10 +140,9 @@ def _overlap(dataset: Dataset) -> Counted:
 
 
 def _draw(dataset: Dataset, tracklets: Sequence[Tracklet], images: Images, folder: Path) -> None:
-    splits = {split: getattr(dataset, split) for split in SPLITS if getattr(dataset, split)}
     dataset_overview(
-        {split: [len(t) for t in some] for split, some in splits.items()},
-        {split: [t.camera for t in some] for split, some in splits.items()},
+        {split: [len(t) for t in some] for split, some in dataset.splits.items()},
+        {split: [t.camera for t in some] for split, some in dataset.splits.items()},
         images.sizes,
         folder / "check.png",
     )

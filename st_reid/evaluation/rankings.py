@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,9 +90,10 @@ def evaluate_features(
             joint = _choose(train, joint)
             transit_times = _fit(train, joint)
         joint = replace(joint, bin_width=transit_times.bin_width, sigma=transit_times.sigma)  # a file has its own
-    config = replace(config, joint=joint, rerank=_with_neighbours(config.rerank, pairs))
+    config = replace(config, joint=joint)
     used = {}
     if config.rerank.use:
+        config = replace(config, rerank=_with_neighbours(config.rerank, pairs))
         used["rerank"] = f"k1 {config.rerank.k1}, k2 {config.rerank.k2}, lambda {config.rerank.lambda_value:g}"
     if config.expand.queries or config.expand.gallery:
         used["expand"] = f"queries by {config.expand.queries}, gallery by {config.expand.gallery} neighbours"
@@ -106,9 +106,7 @@ def evaluate_features(
 def _with_neighbours(config: RerankConfig, pairs: QueryGallery) -> RerankConfig:
     """Return the constants of the re-ranking; those that were not given are chosen for the gallery."""
     gallery = pairs.gallery
-    k1, k2 = choose_neighbours(gallery.person[gallery.is_known], len(pairs.query) + len(gallery))
-    if config.k1 is not None:
-        k1, k2 = config.k1, max(1, round(0.3 * config.k1))
+    k1, k2 = choose_neighbours(gallery.person[gallery.is_known], len(pairs.query) + len(gallery), config.k1)
     return replace(config, k1=k1, k2=k2 if config.k2 is None else config.k2)
 
 
@@ -167,7 +165,7 @@ def rank_all(
         query: features of the query.
         gallery: features of the gallery.
         model: of transit times, or ``None``.
-        config: the constants of the joint metric, and whether to expand and to re-rank.
+        config: the constants of the joint metric, whether to expand, and whether to re-rank, with which constants.
 
     Returns:
         ``appearance``; with two or more cameras ``camera_mask``, which is appearance with the gallery of the query's
@@ -186,8 +184,7 @@ def rank_all(
     if model is not None:
         distances["joint"] = joint_distance_of(query, gallery, model, config.joint)
     if config.rerank.use:
-        chosen = _with_neighbours(config.rerank, pairs)
-        constants: dict[str, Any] = {"k1": chosen.k1, "k2": chosen.k2, "lambda_value": chosen.lambda_value}
+        constants = {name: value for name, value in asdict(config.rerank).items() if name != "use"}
         again: dict[str, Matrix] = {"appearance_reranked": rerank(query.features, gallery.features, **constants)}
         if several:
             again["camera_mask_reranked"] = other_cameras_first(again["appearance_reranked"], *cameras)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from st_reid.data.tracklet import DISTRACTOR, UNKNOWN
+from st_reid.data.tracklet import UNKNOWN
 from st_reid.errors import UserError
 from st_reid.features.feature_set import FeatureSet
 from st_reid.files import write_text
@@ -118,10 +118,10 @@ def label_pairs(features: FeatureSet, across: bool = False) -> Pairs:
     Raises:
         UserError: no pair of one person, or none of two.
     """
-    features = _labelled(features)
+    features, person = _labelled(features)
     same: list[NDArray[np.floating]] = [np.zeros(0)]
     different: list[NDArray[np.floating]] = [np.zeros(0)]
-    for similarity, counted, match, _ in _blocks_of_pairs(features, across):
+    for similarity, counted, match, _ in _blocks_of_pairs(features, person, across):
         same.append(similarity[counted & match])
         different.append(similarity[counted & ~match])
     pairs = Pairs(*(np.sort(np.concatenate(part)).astype(np.float64) for part in (same, different)))
@@ -133,30 +133,27 @@ def label_pairs(features: FeatureSet, across: bool = False) -> Pairs:
     return pairs
 
 
-def _labelled(features: FeatureSet) -> FeatureSet:
-    """Return the tracklets of known persons and the distractors, without their pictures.
+def _labelled(features: FeatureSet) -> tuple[FeatureSet, NDArray[np.int64]]:
+    """Return the tracklets of known persons and the distractors, without their pictures, and numbers of their persons.
 
-    Every distractor gets a label of its own, because it is none of the persons.
+    Every distractor has a number of its own, because it is none of the persons.
     """
     kept = replace(features, thumbnails=None).take(features.person != UNKNOWN)
-    own = np.array([f"{DISTRACTOR} {i}" for i in range(len(kept))], dtype=np.str_)
-    return replace(kept, person=np.where(kept.is_known, kept.person, own))
-
-
-def _are_distractors(labelled: FeatureSet) -> NDArray[np.bool_]:
-    return np.char.startswith(labelled.person, f"{DISTRACTOR} ")
+    person = encode_labels(kept.person)[0]
+    nobody = ~kept.is_known
+    person[nobody] = len(kept) + np.arange(nobody.sum())
+    return kept, encode_labels(person)[0]
 
 
 def _blocks_of_pairs(
-    features: FeatureSet, across: bool
+    features: FeatureSet, person: NDArray[np.int64], across: bool
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.bool_], slice]]:
     """Yield blocks of rows: similarities with all tracklets (n, N), which pairs count, which are of one person, rows.
 
     Each pair counts once; if ``across``, only those of two cameras. A pair of two distractors does not
     count: they may be of one person or of two.
     """
-    person, camera = (encode_labels(column)[0] for column in (features.person, features.camera))
-    nobody = _are_distractors(features)
+    camera, nobody = encode_labels(features.camera)[0], ~features.is_known
     distances = CosineDistance(features.features, features.features)
     for rows in row_blocks(distances.shape):
         counted = np.arange(len(person)) > np.arange(rows.start, rows.stop)[:, None]
@@ -184,15 +181,15 @@ def bootstrap_threshold(
         samples: how often to draw.
         seed: of the draws.
     """
-    features = _labelled(features)
-    person, camera = (encode_labels(column)[0] for column in (features.person, features.camera))
+    features, person = _labelled(features)
+    camera = encode_labels(features.camera)[0]
     persons = int(person.max(initial=-1)) + 1
     table = np.zeros((persons, int(camera.max(initial=-1)) + 1))
     np.add.at(table, (person, camera), 1)
     kept = min(len(pairs.different), max(10_000, int(20 * rate * len(pairs.different))))
     similarity, one, other = _pairs_from(pairs.different[-kept], features, person, across)
     nobody = np.zeros(persons, dtype=bool)
-    nobody[person[_are_distractors(features)]] = True
+    nobody[person[~features.is_known]] = True
     rng = np.random.default_rng(seed)
     thresholds = []
     for _ in range(samples):
@@ -222,7 +219,7 @@ def _pairs_from(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Return the similarities of pairs of two persons, from ``least`` on, highest first, and their persons."""
     found = []
-    for similarity, counted, match, rows in _blocks_of_pairs(features, across):
+    for similarity, counted, match, rows in _blocks_of_pairs(features, person, across):
         i, j = np.nonzero(counted & ~match & (similarity >= least))
         found.append((similarity[i, j], person[rows][i], person[j]))
     similarity, one, other = (np.concatenate(part) for part in zip(*found, strict=True))
@@ -257,10 +254,9 @@ def open_set(features: FeatureSet, threshold: float, across: bool = False) -> Op
     Raises:
         UserError: no labelled tracklet has another one of its person.
     """
-    features = _labelled(features)
+    features, person = _labelled(features)
     distances = CosineDistance(features.features, features.features)
-    person, camera = (encode_labels(c)[0] for c in (features.person, features.camera))
-    nobody = _are_distractors(features)
+    camera, nobody = encode_labels(features.camera)[0], ~features.is_known
     found = missed = wrong = alarms = queries = 0
     for rows in row_blocks(distances.shape):
         similarity = 1 - distances[rows]

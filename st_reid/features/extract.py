@@ -17,7 +17,7 @@ from st_reid.data.clips import SAMPLERS
 from st_reid.data.datasets import read_dataset
 from st_reid.data.frames import FrameReader
 from st_reid.data.thumbnails import frames_shown, thumbnail
-from st_reid.data.tracklet import SPLITS, Dataset, Tracklet
+from st_reid.data.tracklet import Dataset, Tracklet, read_splits
 from st_reid.data.video import Video
 from st_reid.errors import UserError
 from st_reid.features.extraction import iterate_features
@@ -122,14 +122,11 @@ def _check(output: Path, sampler: str) -> None:
 
 def _tracklets(dataset: Dataset, split: str, per_frame: bool) -> list[tuple[Tracklet, str]]:
     """Return the tracklets of some splits, or their frames, each with all splits that it is in."""
-    asked = split.split("+")
-    if unknown := [s for s in asked if s not in SPLITS]:
-        raise UserError(f"split is {split!r}, with {unknown[0]!r}; expected {', '.join(SPLITS)}, joined by '+'")
-    tracklets = {t.name: t for part in asked for t in getattr(dataset, part)}.values()
+    tracklets = {t.name: t for part in read_splits(split) for t in getattr(dataset, part)}.values()
     if not tracklets:
         raise UserError(f"{dataset.name}: no tracklets in {split}; pass another --split")
-    members = {part: {t.name for t in getattr(dataset, part)} for part in SPLITS}
-    both = [(t, "+".join(part for part in SPLITS if t.name in members[part])) for t in tracklets]
+    members = {part: {t.name for t in some} for part, some in dataset.splits.items()}
+    both = [(t, "+".join(part for part, names in members.items() if t.name in names)) for t in tracklets]
     if not per_frame:
         return both
     return [

@@ -20,6 +20,8 @@ from st_reid.files import written_whole
 COLUMNS = ("tracklet", "person", "camera", "time", "frames")
 ADDED = ("last", "split")
 """Columns that files of earlier versions do not have."""
+ARRAYS = ("features", *COLUMNS, *ADDED)
+"""All arrays but the pictures."""
 SPLIT = "query+gallery"  # if the file does not have it
 SUFFIXES = (".npz", ".parquet")
 
@@ -47,7 +49,7 @@ class FeatureSet(Labels):
         super().__post_init__()
         if self.split is None:
             object.__setattr__(self, "split", np.full(len(self.tracklet), SPLIT))
-        lengths = {name: len(getattr(self, name)) for name in ("features", *COLUMNS, *ADDED)}
+        lengths = {name: len(getattr(self, name)) for name in ARRAYS}
         if len(set(lengths.values())) > 1 or self.features.ndim != 2:
             raise UserError(f"features are {self.features.shape}, columns {lengths}; expected (N, D), and N of each")
         if not np.isfinite(self.features).all():
@@ -73,7 +75,7 @@ class FeatureSet(Labels):
         """Return the tracklets that a mask or indices choose."""
         index = np.asarray(which)
         index = index if index.dtype == bool else index.astype(np.int64)
-        columns = {name: getattr(self, name)[index] for name in ("features", *COLUMNS, *ADDED)}
+        columns = {name: getattr(self, name)[index] for name in ARRAYS}
         thumbnails = None if self.thumbnails is None else self.thumbnails[index]
         return FeatureSet(**columns, thumbnails=thumbnails, about=self.about)
 
@@ -88,8 +90,7 @@ class FeatureSet(Labels):
 
     def followed_by(self, other: FeatureSet) -> FeatureSet:
         """Return these features and then those of ``other``, without pictures."""
-        columns = {n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in ("features", *COLUMNS, *ADDED)}
-        return FeatureSet(**columns, about=self.about)
+        return FeatureSet(**concatenate([self, other]), about=self.about)
 
     def save(self, path: Path) -> None:
         """Write a ``.npz`` or a ``.parquet`` file, whole or not at all.
@@ -102,7 +103,7 @@ class FeatureSet(Labels):
             with written_whole(path) as file:
                 _parquet().write_table(self._table(), file)
             return
-        arrays = {name: getattr(self, name) for name in ("features", *COLUMNS, *ADDED)}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
         if self.thumbnails is not None:
             arrays["thumbnails"] = self.thumbnails
         with written_whole(path) as file:
@@ -138,6 +139,11 @@ class FeatureSet(Labels):
             raise UserError(f"features {path} cannot be read ({first_line(error)}); is the file complete?") from error
 
 
+def concatenate(parts: Sequence[FeatureSet]) -> dict[str, NDArray]:
+    """Return the arrays of several sets, one after the other, by their names; without the pictures."""
+    return {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
+
+
 def check_path(path: Path) -> None:
     """Raise :class:`UserError` for a file name with an unknown suffix, or one that needs a missing package."""
     if path.suffix not in SUFFIXES:
@@ -165,7 +171,7 @@ def _read_npz(cls: type[FeatureSet], path: Path) -> FeatureSet:
         missing = {"about", "features", *COLUMNS} - set(archive.files)
         if missing:
             raise UserError(f"{path} holds no features of tracklets: {', '.join(sorted(missing))} missing")
-        columns = {name: archive[name] for name in ("features", *COLUMNS, *ADDED) if name in archive.files}
+        columns = {name: archive[name] for name in ARRAYS if name in archive.files}
         thumbnails = archive["thumbnails"] if "thumbnails" in archive.files else None
         return cls(**columns, thumbnails=thumbnails, about=json.loads(str(archive["about"])))
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from st_reid.errors import UserError
-from st_reid.features.feature_set import ADDED, COLUMNS, SPLIT, FeatureSet
+from st_reid.features.feature_set import ADDED, COLUMNS, SPLIT, FeatureSet, concatenate
 from st_reid.files import write_text
+from st_reid.models.fingerprint import as_json
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +92,10 @@ class Parts:
             raise UserError(
                 "no tracklets to extract features of: no box lies in a picture; do videos and tracks belong together?"
             )
-        columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in ("features", *COLUMNS, *ADDED)}
         pictures = [p.thumbnails for p in parts if p.thumbnails is not None]
-        united = FeatureSet(**columns, thumbnails=np.concatenate(pictures) if pictures else None, about=about)
+        united = FeatureSet(
+            **concatenate(parts), thumbnails=np.concatenate(pictures) if pictures else None, about=about
+        )
         united.save(self.output)
         shutil.rmtree(self.folder)
         return united
@@ -121,8 +123,3 @@ def stamp(file: Path) -> tuple[str, int, int]:
     """Return what identifies a version of a file: path, size, time of change."""
     status = file.stat()
     return str(file), status.st_size, status.st_mtime_ns
-
-
-def as_json(value: Any) -> str:
-    """Return a value as JSON; equal values give equal JSON."""
-    return json.dumps(value, sort_keys=True, default=str)

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from st_reid.config import BoxesConfig
-from st_reid.data.boxes import read_boxes
 from st_reid.data.thumbnails import shown_frames, thumbnail
-from st_reid.data.video import Video, clock_rate, crop_box, frames_of, is_pattern, probe, warn_of_jumps
+from st_reid.data.video import Video, crop_box, frames_of, is_pattern
 from st_reid.errors import UserError
 from st_reid.features.extractor import TrackletExtractor
 from st_reid.features.parts import Row
@@ -73,10 +72,7 @@ def features_of_video(
     Raises:
         UserError: boxes or a video that cannot be read.
     """
-    info = probe(video.path)
-    boxes = read_boxes(video.tracks, options, info).by_frame
-    warn_of_jumps(video.tracks, boxes)
-    rate = clock_rate(video.path, info, fps)
+    boxes, rate = video.read_tracks(options, fps)
     where: dict[int, list[int]] = {}
     for number, in_frame in sorted(boxes.items()):
         for box in in_frame:

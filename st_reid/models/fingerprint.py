@@ -17,7 +17,7 @@ def fingerprint(model: nn.Module, settings: Mapping[str, Any]) -> str:
 
     Classifiers are left out, because features do not depend on them.
     """
-    digest = hashlib.sha256(_as_text(dict(settings)))
+    digest = hashlib.sha256(as_json(dict(settings)).encode())
     for name, value in sorted(model.state_dict().items()):
         if set(CLASSIFIERS) & set(name.split(".")):
             continue
@@ -28,8 +28,9 @@ def fingerprint(model: nn.Module, settings: Mapping[str, Any]) -> str:
 
 def digest_of(settings: Any) -> str:
     """Return a hash, 16 hexadecimal digits, of plain values."""
-    return hashlib.sha256(_as_text(settings)).hexdigest()[:16]
+    return hashlib.sha256(as_json(settings).encode()).hexdigest()[:16]
 
 
-def _as_text(settings: Any) -> bytes:
-    return json.dumps(settings, sort_keys=True, default=str).encode()
+def as_json(settings: Any) -> str:
+    """Return plain values as JSON; equal values give equal JSON."""
+    return json.dumps(settings, sort_keys=True, default=str)

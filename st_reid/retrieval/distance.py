@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from st_reid.errors import UserError
 from st_reid.retrieval.matrix import LazyMatrix, Matrix, entries
+from st_reid.retrieval.ranking import encode_labels
 
 
 def normalize(features: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -104,8 +105,7 @@ def other_cameras_first(distances: Matrix, q_camids: ArrayLike, g_camids: ArrayL
         q_camids: (Q,) cameras.
         g_camids: (G,) cameras.
     """
-    cameras = np.unique(np.concatenate([np.asarray(q_camids), np.asarray(g_camids)]), return_inverse=True)[1]
-    q, g = np.split(cameras, [len(np.asarray(q_camids))])
+    q, g = encode_labels(np.asarray(q_camids), np.asarray(g_camids))
     behind = np.float32(4)
     return LazyMatrix(
         distances.shape,

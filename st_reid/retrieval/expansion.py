@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from st_reid.errors import UserError
-from st_reid.retrieval.distance import CosineDistance, normalize
+from st_reid.retrieval.distance import CosineDistance, normalize, normalize_pair
 from st_reid.retrieval.nearest import nearest
 
 
@@ -39,7 +39,7 @@ def expand_queries(
     """
     if k < 0:
         raise UserError(f"k is {k}; expected 0 or more neighbours")
-    unit_query, unit_gallery = normalize(query), normalize(gallery)
+    unit_query, unit_gallery = normalize_pair(query, gallery)
     if k == 0 or not len(unit_gallery):
         return unit_query
     found, _ = nearest(CosineDistance(unit_query, unit_gallery), k, excluded)

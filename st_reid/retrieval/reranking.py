@@ -17,7 +17,7 @@ PUBLISHED = (20, 6)
 """k1 and k2 of Zhong et al. (CVPR 2017), for galleries with some 17 items a person."""
 
 
-def choose_neighbours(persons: NDArray | None, items: int) -> tuple[int, int]:
+def choose_neighbours(persons: NDArray | None, items: int, k1: int | None = None) -> tuple[int, int]:
     """Return k1 and k2 for a gallery, as large as its persons' items allow, and at most the published ones.
 
     A set of k-reciprocal neighbours helps while it holds items of one person. With more neighbours than a person has
@@ -27,12 +27,14 @@ def choose_neighbours(persons: NDArray | None, items: int) -> tuple[int, int]:
         persons: (G,) labels of the gallery's items; ``None`` where they are not known: then k1 is the root of the
             gallery's size.
         items: query and gallery together, of which k1 must be fewer.
+        k1: if it is given, only k2 is chosen, for it.
     """
-    if persons is None:
-        k1 = round(np.sqrt(items))
-    else:
-        k1 = round(1.5 * float(np.median(np.unique(persons, return_counts=True)[1])))
-    k1 = int(np.clip(k1, 2, min(PUBLISHED[0], max(items - 1, 1))))
+    if k1 is None:
+        if persons is None:
+            wanted = round(np.sqrt(items))
+        else:
+            wanted = round(1.5 * float(np.median(np.unique(persons, return_counts=True)[1])))
+        k1 = int(np.clip(wanted, 2, min(PUBLISHED[0], max(items - 1, 1))))
     return k1, max(1, round(0.3 * k1))
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from st_reid.data.datasets._images import read_images
 from st_reid.data.datasets.base import DATASETS
+from st_reid.data.files import SUFFIX_PATTERN
 from st_reid.data.tracklet import Dataset
 
-NAME = re.compile(r"(?P<person>\d{4,})_c(?P<camera>\d+)_f(?P<frame>\d+)\.(jpe?g|png|bmp|webp|tiff?)", re.IGNORECASE)
+NAME = re.compile(r"(?P<person>\d{4,})_c(?P<camera>\d+)_f(?P<frame>\d+)" + SUFFIX_PATTERN, re.IGNORECASE)
 
 
 def parse_name(name: str) -> tuple[str, str, float] | None:

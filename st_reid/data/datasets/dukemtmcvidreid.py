@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from st_reid.data.datasets.base import DATASETS, find_folder, warn_of_strange_names
-from st_reid.data.files import images_of
+from st_reid.data.files import SUFFIX_PATTERN, folders_of, images_of
 from st_reid.data.tracklet import SPLITS, Dataset, Tracklet
 from st_reid.errors import UserError
 
 EXPECTED = "names such as 0001_C5_F0023_X207873.jpg"
-FILE_NAME = re.compile(
-    r"\d+_?C(?P<camera>\d+)_?F(?P<frame>\d+)_?X(?P<time>\d+)\.(jpe?g|png|bmp|webp|tiff?)", re.IGNORECASE
-)
+FILE_NAME = re.compile(r"\d+_?C(?P<camera>\d+)_?F(?P<frame>\d+)_?X(?P<time>\d+)" + SUFFIX_PATTERN, re.IGNORECASE)
 
 
 @DATASETS.register("dukemtmcvidreid")
@@ -38,8 +36,8 @@ def read(root: Path | None) -> Dataset:
 
 
 def _read_split(folder: Path) -> Iterator[Tracklet]:
-    for person in _subfolders(folder):
-        for tracklet in _subfolders(person):
+    for person in folders_of(folder):
+        for tracklet in folders_of(person):
             yield _read_tracklet(tracklet, f"{folder.name}_{person.name}_{tracklet.name}", person.name)
 
 
@@ -60,7 +58,3 @@ def _read_tracklet(folder: Path, name: str, person: str) -> Tracklet:
         raise UserError(f"dukemtmcvidreid: {first} and {other} are of two cameras; a tracklet has one")
     paths, times = tuple(path for *_, path in frames), tuple(float(time) for _, time, *_ in frames)
     return Tracklet(name, paths, person, str(int(camera)), float(time), times)
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from st_reid.data.datasets.base import DATASETS
-from st_reid.data.files import images_of, natural_order
+from st_reid.data.files import folders_of, images_of
 from st_reid.data.frames import SUFFIXES
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
@@ -22,7 +22,7 @@ def read(root: Path | None) -> Dataset:
     """
     if root is None or not root.is_dir():
         raise UserError(f"folders: no folder {root}; pass the one that holds a folder of images a tracklet as --root")
-    tracklets = [*_tracklets(root, ""), *(t for f in _folders(root) for t in _tracklets(f, f.name))]
+    tracklets = [*_tracklets(root, ""), *(t for f in folders_of(root) for t in _tracklets(f, f.name))]
     if not tracklets:
         raise UserError(
             f"folders: no images in {root}/*/ or {root}/*/*/ ({', '.join(sorted(SUFFIXES))}); "
@@ -33,12 +33,8 @@ def read(root: Path | None) -> Dataset:
 
 def _tracklets(folder: Path, camera: str) -> list[Tracklet]:
     found = []
-    for inner in _folders(folder):
+    for inner in folders_of(folder):
         if images := images_of(inner):
             name = f"{camera}/{inner.name}" if camera else inner.name
             found.append(Tracklet(name, tuple(images), "", camera or "1"))
     return found
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: natural_order(p.name))

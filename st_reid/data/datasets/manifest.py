@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from st_reid.data.datasets.base import DATASETS
-from st_reid.data.tracklet import SPLITS, Dataset, Tracklet
+from st_reid.data.tracklet import SPLITS, Dataset, Tracklet, read_splits
 from st_reid.errors import UserError
 
 FILE_NAME = "manifest.csv"
@@ -78,9 +78,7 @@ def _read_rows(file: Path) -> Iterator[FrameRow]:
 
 def _parse_row(row: dict[str, str | None]) -> FrameRow:
     values = {column: (row[column] or "").strip() for column in COLUMNS}
-    unknown = [s for s in values["split"].split("+") if s not in SPLITS]
-    if unknown:
-        raise ValueError(f"split is {values['split']!r}; expected train, query or gallery, joined by '+'")
+    read_splits(values["split"])
     for column in ("tracklet", "path", "camera"):
         if not values[column]:
             raise ValueError(f"{column} is empty")

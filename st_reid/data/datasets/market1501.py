@@ -12,10 +12,12 @@ from pathlib import Path
 
 from st_reid.data.datasets._images import read_images
 from st_reid.data.datasets.base import DATASETS
+from st_reid.data.files import SUFFIX_PATTERN
 from st_reid.data.tracklet import DISTRACTOR, Dataset
 
 NAME = re.compile(
-    r"(?P<person>-1|\d{4,})_c(?P<camera>\d+)(s(?P<sequence>\d+))?(_f?(?P<frame>\d+))?(_\d+)?(\.(jpe?g|png|bmp|webp|tiff?))+",
+    r"(?P<person>-1|\d{4,})_c(?P<camera>\d+)(s(?P<sequence>\d+))?(_f?(?P<frame>\d+))?(_\d+)?"
+    f"{SUFFIX_PATTERN}+",
     re.IGNORECASE,
 )
 LENGTHS = {
