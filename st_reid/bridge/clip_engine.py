@@ -127,9 +127,8 @@ class ClipDataManager:
         spec = ClipSpec(height, width, seq_len, sampler=sampler, batch=batch_size_train, seed=seed)
         loader = _train_loader(train, spec, transform, instances, workers, self._device)
         self.train_loader = _Batches(loader, self._train_batch)
-        self.test_dataset = {
-            name: {"query": datasets[name].query, "gallery": datasets[name].gallery} for name in self.targets
-        }
+        tested = {name: datasets[name].named() for name in self.targets}
+        self.test_dataset = {name: {"query": each.query, "gallery": each.gallery} for name, each in tested.items()}
         self._spec = replace(spec, sampler=test_sample_method, batch=batch_size_test)
         self._read = ReadConfig(workers=workers)
         self.test_loader = self.clips_to_test(uses_time=True)

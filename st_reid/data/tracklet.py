@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,11 @@ class Dataset:
     def splits(self) -> dict[str, tuple[Tracklet, ...]]:
         """The tracklets of each split that has some."""
         return {split: tracklets for split in SPLITS if (tracklets := getattr(self, split))}
+
+    def named(self) -> Dataset:
+        """Return what can be trained and evaluated: known persons, and in the gallery distractors too."""
+        train, query = (tuple(t for t in part if t.is_known) for part in (self.train, self.query))
+        return replace(self, train=train, query=query, gallery=tuple(t for t in self.gallery if t.person != UNKNOWN))
 
     @property
     def test(self) -> tuple[Tracklet, ...]:

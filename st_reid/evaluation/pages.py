@@ -10,7 +10,7 @@ from typing import Any
 
 from st_reid.drawing.html import Page, Table, render
 from st_reid.errors import UserError
-from st_reid.evaluation.check import CheckReport
+from st_reid.evaluation.check import WORDS, CheckReport
 from st_reid.evaluation.report import Report, rankings_in, say_interval, shares
 from st_reid.features.calibrate import CalibrationReport
 from st_reid.features.search import SearchReport
@@ -145,7 +145,7 @@ def _calibration(content: CalibrationReport) -> Page:
     ]
     shares_of = content["open_set"]
     open_rows = [
-        ["theirs is first", f"{shares_of['found']:.1%}"],
+        ["the right person is first", f"{shares_of['found']:.1%}"],
         ["another person is first", f"{shares_of['wrong']:.1%}"],
         ["no tracklet is called the same", f"{shares_of['missed']:.1%}"],
         ["false alarms: the person is not in the gallery", f"{shares_of['false_alarms']:.1%}"],
@@ -170,7 +170,7 @@ def _check(content: CheckReport) -> Page:
         )  # fmt: skip
     columns = ["split", "tracklets", "persons", "cameras", "frames", "frames a tracklet: least / median / most"]
     wrong = [
-        [name, row["count"], ", ".join(row["for_example"])]
+        [WORDS.get(name, name), row["count"], ", ".join(row["for_example"])]
         for name, row in (content["images"] or {}).items()
         if isinstance(row, dict)
     ]

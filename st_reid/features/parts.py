@@ -120,6 +120,11 @@ class Parts:
 
 
 def stamp(file: Path) -> tuple[str, int, int]:
-    """Return what identifies a version of a file: path, size, time of change."""
-    status = file.stat()
-    return str(file), status.st_size, status.st_mtime_ns
+    """Return what identifies a version of a file, or of the files in a folder or of a pattern: path, size, change."""
+    if file.is_file():
+        files = [file]
+    else:
+        found = file.iterdir() if file.is_dir() else file.parent.glob(file.name)
+        files = [path for path in found if path.is_file() and path.name[0] != "."]
+    states = [path.stat() for path in files]
+    return str(file), sum(s.st_size for s in states), max((s.st_mtime_ns for s in states), default=0)

@@ -162,3 +162,23 @@ def test_engine_errors(dataset_folder):
 def test_an_unknown_attribute_of_the_package():
     with pytest.raises(AttributeError, match="ClipEngine"):
         st_reid.ClipEngine  # noqa: B018
+
+
+def test_nobody_is_a_person_in_torchreid(own_dataset_folder, tmp_path, capsys):
+    """Tracklets of unknown persons were one person there, so that any two of them were a match."""
+    file = own_dataset_folder / "manifest.csv"
+    lines = file.read_text().splitlines()
+    for tracklet, person in (("p0c0", ""), ("p1c1", ""), ("p2c0", "distractor")):
+        lines = [re.sub(f"(,{tracklet},.*),person\\d,", rf"\1,{person},", line) for line in lines]
+    file.write_text("\n".join(lines))
+    data = manager(own_dataset_folder)
+    query, gallery = data.fetch_test_loaders("manifest")
+    assert (data.num_train_pids, len(query), len(gallery)) == (6, 4, 10)
+    engine = st_reid.ClipSoftmaxEngine(data, Mean(True), None, use_gpu=False)
+    engine.run(save_dir=str(tmp_path), test_only=True)
+    assert "Rank-1  : " in capsys.readouterr().out
+    options = {"root": str(own_dataset_folder), "transform": str, "verbose": False}
+    theirs = submodule("data.datasets").init_video_dataset("manifest", **options)
+    assert [len(part) for part in (theirs.train, theirs.query, theirs.gallery)] == [9, 4, 10]
+    distractor = ({p for _, p, *_ in theirs.gallery} - {p for _, p, *_ in theirs.query}).pop()
+    assert sum(p == distractor for _, p, *_ in theirs.gallery) == 1

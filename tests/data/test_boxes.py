@@ -164,6 +164,13 @@ def test_a_sure_box_without_a_track_is_not_track_1(tmp_path):
     assert (box.track, round(box.left)) == (1, 216)
 
 
+@pytest.mark.parametrize("track", ["nan", "inf", "1.5"])
+def test_a_track_that_is_no_number_is_none(track, tmp_path):
+    (tmp_path / "v_1.txt").write_text(f"0 0.5 0.5 0.1 0.2 7\n0 0.2 0.5 0.1 0.2 {track}\n")
+    boxes = read_boxes(tmp_path, None, PETS)
+    assert ([box.track for box in boxes.by_frame[1]], dict(boxes.dropped)) == ([7], {"of no track yet": 1})
+
+
 def test_shares_need_the_size_of_the_picture(tmp_path):
     with pytest.raises(UserError, match="boxes are shares of the picture, and the video does not say its size"):
         read_boxes(CASES / "ultralytics_labels")

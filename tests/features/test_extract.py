@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -80,6 +81,24 @@ def test_a_video_with_boxes(weights, run_extract, video, tmp_path, caplog):
         crops.append(frame[30:90, 10 + 6 * i : 30 + 6 * i, ::-1].copy())
     feature = TrackletExtractor(str(weights), device="cpu", precision="float32")(crops)
     np.testing.assert_allclose(features.features[order][0], feature, atol=1e-5)
+
+
+def test_the_frames_of_a_video_are_a_video(one_weights, run_extract, video, tmp_path):
+    frames = tmp_path / "gate"
+    frames.mkdir()
+    capture = cv2.VideoCapture(str(video / "gate.avi"))
+    for number in range(1, 13):
+        cv2.imwrite(str(frames / f"{number}.png"), capture.read()[1])
+    settings = {"tracks": video / "boxes.txt", "camera": "north", "start_time": 100}
+    sources = video / "gate.avi", frames, frames / "*.png"
+    a, *others = (run_extract(one_weights, tmp_path / f"{i}.npz", video=v, **settings) for i, v in enumerate(sources))
+    for other in others:
+        assert other.tracklet.tolist() == a.tracklet.tolist()
+        np.testing.assert_allclose(other.features, a.features, atol=1e-6)
+        np.testing.assert_array_equal(other.time, a.time)
+    before = [parts.stamp(path) for path in (frames, frames / "*.png")]
+    assert cv2.imwrite(str(frames / "7.png"), np.zeros((120, 160, 3), np.uint8))
+    assert all(parts.stamp(Path(path)) != (path, *rest) for path, *rest in before)
 
 
 def _extract_and_die(argv, dies_at):
