@@ -48,7 +48,8 @@ def draw_sheet(
     columns = max(len(cells) for cells in rows) if columns is None else columns
     width, height = CELL[0] + 2 * BORDER, CELL[1] + 2 * BORDER
     captions = 2 if any(cell.second for cells in rows for cell in cells) else 1
-    pitch_x, pitch_y = width + GAP, height + captions * CAPTION + GAP
+    # A sheet that is wider than its cells has more room for what stands below them.
+    pitch_x, pitch_y = max(width + GAP, (min_width - 2 * GAP) // columns), height + captions * CAPTION + GAP
     size = max(min_width, GAP + columns * pitch_x + GAP), 3 * CAPTION + len(rows) * pitch_y
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
@@ -63,7 +64,7 @@ def draw_sheet(
             for i, picture in enumerate(cell.pictures):
                 sheet.paste(Image.fromarray(picture).resize((each, CELL[1])), (x + BORDER + i * each, y + BORDER))
             for i, text in enumerate((cell.caption, cell.second)):
-                draw.text((x, y + height + 1 + i * CAPTION), _fit(text, width, font), "black", font)
+                draw.text((x, y + height + 1 + i * CAPTION), _fit(text, pitch_x - GAP, font), "black", font)
     sheet.save(path)
 
 

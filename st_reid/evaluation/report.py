@@ -231,3 +231,4 @@ def announce(report: Report, folder: Path) -> None:
         )
     logger.info(f"report:   {folder / 'report.json'}")
     logger.info(f"pictures: {', '.join(str(p) for p in sorted((folder / 'plots').glob('*.png')))}")
+    logger.info(f"both on one page: python -m st_reid.report {folder}")
