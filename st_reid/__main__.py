@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import runpy
 import sys
 from pathlib import Path
 
 import st_reid
+from st_reid import cli
 from st_reid.errors import UserError, unknown_name
 
 NAME = "st-reid"
+logger = logging.getLogger(__name__)
 
 
 def commands() -> dict[str, str]:
@@ -26,23 +29,30 @@ def commands() -> dict[str, str]:
 
 def main() -> None:
     """Run the command that the first argument names, as ``python -m st_reid.COMMAND`` would with the others."""
-    known = commands()
-    name = sys.argv[1] if len(sys.argv) > 1 else None
-    if name in known:
-        del sys.argv[1]
-        runpy.run_module(f"st_reid.{name}", run_name="__main__", alter_sys=True)
-    elif name in ("-h", "--help"):
-        print(f"usage: {NAME} COMMAND [OPTIONS]\n")
-        for command, about in known.items():
-            print(f"  {command:<{max(map(len, known))}}  {about}")
-        print(f"\n{NAME} COMMAND --help explains its options.")
-    elif name == "--version":
-        print(NAME, st_reid.__version__)
+    if sys.argv[1:2] and sys.argv[1] in commands():
+        runpy.run_module(f"st_reid.{sys.argv.pop(1)}", run_name="__main__", alter_sys=True)
     else:
-        names = ", ".join(known)
-        error = UserError(f"no command; pass one of {names}") if name is None else unknown_name("command", name, known)
-        print(f"{NAME}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        cli.run(_about, NAME)
+
+
+def _about(argv: list[str]) -> None:
+    """Log the commands or the version.
+
+    Raises:
+        UserError: anything else was asked for.
+    """
+    known = commands()
+    name = argv[0] if argv else None
+    if name in ("-h", "--help"):
+        width = max(map(len, known))
+        listed = "\n".join(f"  {command:<{width}}  {about}" for command, about in known.items())
+        logger.info(f"usage: {NAME} COMMAND [OPTIONS]\n\n{listed}\n\n{NAME} COMMAND --help explains its options.")
+    elif name == "--version":
+        logger.info(f"{NAME} {st_reid.__version__}")
+    elif name is None:
+        raise UserError(f"no command; pass one of {', '.join(known)}")
+    else:
+        raise unknown_name("command", name, known)
 
 
 if __name__ == "__main__":

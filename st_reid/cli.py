@@ -9,6 +9,7 @@ import os
 import re
 import runpy
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
@@ -20,28 +21,34 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from st_reid.config import expected
-from st_reid.errors import Interrupted, UserError, first_line, unknown_name
+from st_reid.errors import UserError, first_line, one_line, unknown_name
+from st_reid.exits import Exit, Output, explain, flush_output, say
 
 C = TypeVar("C")
+DEBUG = "--debug"
 
 
 def run(command: Callable[[list[str]], None], name: str) -> NoReturn:
-    """Run a command line and exit: 0 on success, 2 with one line on a user's mistake, 130 on Ctrl-C, 143 on SIGTERM.
+    """Run a command line and exit with a status of :class:`~st_reid.exits.Exit`; an error is one line.
 
+    ``--debug`` prints the traceback before that line. If standard output is closed early, the work goes on without it.
     Of several processes, only the first one logs more than warnings.
     """
     rank = int(os.environ.get("RANK", 0))  # which `torchrun` sets
-    logging.basicConfig(level=logging.WARNING if rank else logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.WARNING if rank else logging.INFO, format="%(message)s", handlers=[Output()])
     name += f" (process {rank})" if rank else ""
+    argv = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    status: int = Exit.DONE
     try:
-        command(_import_modules(sys.argv[1:]))
-    except (KeyboardInterrupt, Interrupted) as stop:
-        text, status = one_line(stop) or "interrupted", getattr(stop, "status", 130)
-    except (UserError, OSError, RuntimeError) as error:
-        text, status = f"error: {_explain_end(error)}", 2
-    else:
-        sys.exit(0)
-    print(f"{name}: {text}", file=sys.stderr)
+        command(_import_modules(argv))
+    except (Exception, KeyboardInterrupt) as error:
+        if len(argv) < len(sys.argv) - 1:
+            traceback.print_exception(error)
+        status, text = explain(error)
+        say(f"{name}: {text}")
+    finally:  # also after --help
+        if not flush_output():
+            sys.exit(Exit.MISTAKE)
     sys.exit(status)
 
 
@@ -67,29 +74,6 @@ def _import_modules(argv: list[str]) -> list[str]:
         except Exception as error:  # it can be any code
             raise UserError(f"--import {name}: {type(error).__name__}: {first_line(error)}") from error
     return rest
-
-
-def _explain_end(error: Exception) -> str:
-    """Return the message for a user's mistake or a process that died; raise any other error again."""
-    text = one_line(error)
-    if isinstance(error, UserError):
-        return text
-    if isinstance(error, OSError):
-        return f"{error.filename or 'input or output'}: {error.strerror or error}"
-    goes_on = "resume with --resume"
-    if "DataLoader worker" in text:
-        return f"a process that reads images died ({text}); if memory ran out, lower data.workers; {goes_on}"
-    if "RANK" in os.environ and re.search("(?i)connection (closed|reset)|broken pipe|remote process", text):
-        return f"another process of this run ended ({text}); its own message says why; {goes_on}"
-    raise error
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's message as one line, without the traceback that a loader's worker wraps it in."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if lines and lines[0].startswith("Caught "):
-        return lines[-1].partition(": ")[2]
-    return " ".join(lines)
 
 
 def parse(config_class: type[C], argv: list[str], name: str) -> C:
@@ -118,6 +102,9 @@ def parse(config_class: type[C], argv: list[str], name: str) -> C:
             odd = not isinstance(value, Namespace) if is_dataclass(kind) else value is None
             if odd and NoneType not in get_args(kind):
                 raise TypeError(f'Parser key "{setting}": Got value: {value}')  # jsonargparse lets it pass
+        for own in ("import", "debug"):
+            if values.get(own) and not any(argument.partition("=")[0] == f"--{own}" for argument in argv):
+                raise UserError(f"{own} stands in a file; expected --{own} on the command line, where alone it works")
         made = vars(parser.instantiate(values))
         return _plain(config_class(**{name: value for name, value in made.items() if name not in OWN}))
 
@@ -129,10 +116,10 @@ def parse(config_class: type[C], argv: list[str], name: str) -> C:
             parser.parse_args(argv)
         return make(argv)
     except _ERRORS as error:
-        raise _explain(error, settings) from None
+        raise error if isinstance(error, UserError) else _explain(error, settings) from None
 
 
-OWN = ("config", "import")  # of every command line, but not settings
+OWN = ("config", "import", "debug")  # of every command line, but not settings
 _ERRORS = (ArgumentError, TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -141,6 +128,7 @@ def _parser(config_class: type, name: str) -> ArgumentParser:
     parser = ArgumentParser(prog=name, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="a YAML file of these settings; the command line wins")
     parser.add_argument("--import", help="a Python file or a module that registers models or datasets")
+    parser.add_argument(DEBUG, action="store_true", help="print the traceback of an error, too")
     parser.add_class_arguments(config_class, None)
     return parser
 

@@ -35,6 +35,14 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def one_line(error: BaseException) -> str:
+    """Return an error's message as one line, without the traceback that a loader's worker wraps it in."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and lines[0].startswith("Caught "):
+        return lines[-1].partition(": ")[2] or lines[-1]
+    return " ".join(lines)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Build the error for a name that does not exist, with the nearest ones that do."""
     known = sorted(known)
