@@ -317,6 +317,67 @@ def test_prid_errors(prid):
         read_dataset("prid2011", prid)
 
 
+# WARD
+
+
+@pytest.fixture
+def ward(tmp_path):
+    """Five persons, two or three cameras each, frames that do not begin at 1; both suffixes."""
+    folder = tmp_path / "ward" / "WARD"
+    frames = {(p, c): range(1, 4) for p in range(1, 6) for c in range(1, 4)} | {(2, 3): range(9, 12), (5, 3): range(0)}
+    write_images(
+        [folder / f"{p:04}{c:04}{f:04}.{'png' if p < 4 else 'JPG'}" for (p, c), fs in frames.items() for f in fs]
+    )
+    splits = [{"train": [1, 2], "test": [3, 4, 5]}, {"train": [5, 3], "test": [1, 2]}]
+    (tmp_path / "ward" / "splits_ward.json").write_text(json.dumps(splits))
+    return tmp_path
+
+
+def test_ward_tracklets_and_protocol(ward):
+    dataset = read_dataset("ward", ward)
+    assert names(dataset.train) == ["0001c1", "0001c2", "0001c3", "0002c1", "0002c2", "0002c3"]
+    assert [path.name for path in dataset.train[5].paths] == [f"00020003{i:04}.png" for i in (9, 10, 11)]
+    assert dataset.query == dataset.gallery
+    assert [(t.person, t.camera) for t in dataset.query] == [
+        ("0003", "1"), ("0003", "2"), ("0003", "3"), ("0004", "1"), ("0004", "2"), ("0004", "3"),
+        ("0005", "1"), ("0005", "2"),
+    ]  # fmt: skip
+    assert all(path.is_file() for t in dataset.train + dataset.query for path in t.paths)
+    assert dataset.notes == {"split": "0 of 2 (splits_ward.json)"}
+    other = read_dataset("ward", ward / "ward" / "WARD", {"split": 1})
+    assert {t.person for t in other.train} == {"0003", "0005"}
+    assert read_dataset("ward", ward / "ward", {"split": 1}) == other
+
+
+def test_ward_without_a_file_of_splits(ward):
+    (ward / "ward" / "splits_ward.json").unlink()
+    drawn = [read_dataset("ward", ward, {"split": s}) for s in range(10)]
+    persons = [({t.person for t in d.train}, {t.person for t in d.query}) for d in drawn]
+    assert all(len(train) == 2 and len(test) == 3 and not train & test for train, test in persons)
+    assert len({frozenset(train) for train, _ in persons}) > 3
+    assert [sorted(train) for train, _ in persons[:2]] == [["0001", "0004"], ["0004", "0005"]]  # for ever
+    assert drawn[3].notes == {"split": "3 of 10 (drawn, there is no splits_ward.json)"}
+
+
+def test_ward_errors(ward, caplog):
+    folder = ward / "ward" / "WARD"
+    with pytest.raises(UserError, match="ward: split is 2; expected 0 to 1"):
+        read_dataset("ward", ward, {"split": 2})
+    (folder / "holiday.jpg").touch()
+    read_dataset("ward", ward)
+    assert "1 images are left out for their names" in caplog.text
+    splits = ward / "ward" / "splits_ward.json"
+    splits.write_text('[{"train": [1, 9], "test": [2]}]')
+    with pytest.raises(UserError, match=r"no images of person 0009 in .*WARD; the split names this person"):
+        read_dataset("ward", ward)
+    splits.write_text('[{"train": [1, 3], "test": [3]}]')
+    with pytest.raises(UserError, match="person 3 is in training and test of split 0"):
+        read_dataset("ward", ward)
+    (folder / "000100010002.jpg").touch()
+    with pytest.raises(UserError, match=r"000100010002.* are the same frame; remove one"):
+        read_dataset("ward", ward)
+
+
 # Market-1501 and DukeMTMC-reID
 
 
@@ -426,6 +487,7 @@ FOLDERS = {
     "dukemtmcvidreid": "dukemtmc-vidreid",
     "ilidsvid": "ilids-vid",
     "prid2011": "prid2011",
+    "ward": "ward/WARD",
     "market1501": "market1501",
     "dukemtmcreid": "dukemtmc-reid",
 }

@@ -64,4 +64,5 @@ def _load_readers() -> None:
         mars,
         prid2011,
         walkers,
+        ward,
     )

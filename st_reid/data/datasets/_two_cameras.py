@@ -1,4 +1,4 @@
-"""What iLIDS-VID and PRID2011 share: two cameras, a folder of images a person, and ten splits of the persons."""
+"""What iLIDS-VID and PRID2011 share, and in part WARD: ten splits of the persons, two cameras, a folder a person."""
 
 from __future__ import annotations
 
@@ -16,15 +16,25 @@ def read_splits(file: Path) -> list[Split]:
     """Read a list of ``{"train": [person, ...], "test": [...]}`` from JSON.
 
     Raises:
-        UserError: the file is missing or holds something else.
+        UserError: the file is missing or holds something else, or a split has a person in both parts.
     """
     try:
-        splits = json.loads(file.read_text(encoding="utf-8"))
-        return [{part: [str(person) for person in split[part]] for part in ("train", "test")} for split in splits]
+        found = json.loads(file.read_text(encoding="utf-8"))
+        splits = [{part: [str(person) for person in split[part]] for part in ("train", "test")} for split in found]
     except FileNotFoundError:
         raise UserError(f"no {file}; it says which persons are for training in each split") from None
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file}: expected a list of splits with the keys train and test; {error!r}") from error
+    for number, split in enumerate(splits):
+        if both := sorted(set(split["train"]) & set(split["test"])):
+            raise UserError(f"{file}: person {both[0]} is in training and test of split {number}; expected one of them")
+    return splits
+
+
+def check_split(dataset: str, split: int, splits: list[Split]) -> None:
+    """Raise :class:`UserError` if there is no such split."""
+    if not 0 <= split < len(splits):
+        raise UserError(f"{dataset}: split is {split}; expected 0 to {len(splits) - 1}")
 
 
 def read_two_cameras(dataset: str, first: Path, second: Path, splits: list[Split], split: int) -> Dataset:
@@ -40,8 +50,7 @@ def read_two_cameras(dataset: str, first: Path, second: Path, splits: list[Split
     Raises:
         UserError: no such split, or a person of it without images in one of the cameras.
     """
-    if not 0 <= split < len(splits):
-        raise UserError(f"{dataset}: split is {split}; expected 0 to {len(splits) - 1}")
+    check_split(dataset, split, splits)
     train, test = splits[split]["train"], splits[split]["test"]
     return Dataset(
         dataset,

@@ -18,6 +18,8 @@ DATASETS: Registry[Callable[..., Dataset]] = Registry("dataset")
 def find_folder(root: Path | None, names: Sequence[str], holds: Sequence[str], dataset: str) -> Path:
     """Return the first of ``root`` and ``root/name`` for each name that contains every entry of ``holds``.
 
+    An entry is a path or a pattern, such as ``*.png``.
+
     Raises:
         UserError: there is no such folder (the message lists the folders that were tried), or ``root`` is ``None``.
     """
@@ -25,7 +27,7 @@ def find_folder(root: Path | None, names: Sequence[str], holds: Sequence[str], d
         raise UserError(f"{dataset}: no folder given; pass the one that holds {names[0]} as --root")
     candidates = [root / name for name in names] + [root]
     for folder in candidates:
-        if all((folder / entry).exists() for entry in holds):
+        if all(any(folder.glob(entry)) for entry in holds):
             return folder
     looked = ", ".join(str(c) for c in candidates)
     raise UserError(f"{dataset}: no folder with {' and '.join(holds)}; looked at {looked}; pass its parent as --root")
