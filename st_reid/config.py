@@ -356,6 +356,8 @@ class EvalConfig:
 
     Attributes:
         sampler: which clips of a tracklet are averaged; all for every frame.
+        frames: ordered as they were taken; shuffled within their tracklet before clips are cut; separate, so that a
+            clip is one frame; or one, the middle frame of a tracklet.
         batch: clips in a batch.
         junk: gallery items left out for a query, same_camera (of its person and camera) or same_tracklet (itself);
             auto takes same_camera where the gallery has two cameras or more.
@@ -368,6 +370,7 @@ class EvalConfig:
     """
 
     sampler: str = "all"
+    frames: Literal["ordered", "shuffled", "separate", "one"] = "ordered"
     batch: PositiveInt = 16
     junk: Literal["auto", "same_camera", "same_tracklet"] = "auto"
     unknown: Literal["junk", "wrong"] = "junk"
@@ -401,7 +404,8 @@ class TrainConfig(DeviceConfig):
         val_identities: training identities kept for choosing the best epoch, 0 for none; null for a tenth of them.
         validate_every: epochs between validations.
         patience: stop after this many validations without improvement; null for never.
-        baselines: also measure a colour histogram and the untrained model.
+        baselines: also measure a colour histogram, the untrained model, and the trained one with one frame of each
+            tracklet and with shuffled frames.
         model: settings of the model, besides its name.
         data: how the dataset is read, and which training clips are drawn.
         optim: the optimizer, the learning rate and the loss.

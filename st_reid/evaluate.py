@@ -20,7 +20,8 @@ class EvaluateConfig(WeightsConfig, DeviceConfig):
         root: the folder that holds the dataset's folder, or that folder itself; walkers needs none.
         output: the folder for report.json and pictures; null for runs/evaluate-ARCH-SOURCES.
         seed: of random samplers.
-        baselines: also measure a colour histogram.
+        baselines: also measure a colour histogram, and the model with one frame of each tracklet and with shuffled
+            frames.
         data: how the dataset is read.
         eval: how features are extracted and ranked.
         compute: how the model runs.

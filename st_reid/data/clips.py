@@ -12,9 +12,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from st_reid.data.sampling import derived_rng
 from st_reid.errors import UserError
 from st_reid.registry import Registry
 
+FRAMES = {
+    "ordered": "",
+    "shuffled": "the frames of a tracklet shuffled",
+    "separate": "each frame a clip of its own",
+    "one": "the middle frame of a tracklet alone",
+}
+"""What an evaluation sees of a tracklet, in words for the report."""
+SINGLE_FRAMES = ("separate", "one")
+"""Those whose clips have one frame."""
+SHUFFLE_KEY = 11  # of the random numbers that shuffle the frames of a tracklet
 STRIDES = (8, 4, 2, 1)  # tried in this order by PSTA's samplers
 
 
@@ -130,3 +141,33 @@ def all_frames(n_frames: int, seq_len: int) -> np.ndarray:
     """
     n_clips = -(-n_frames // seq_len)
     return np.minimum(np.arange(n_clips * seq_len), n_frames - 1).reshape(n_clips, seq_len)
+
+
+def evaluation_clips(
+    sampler: str, n_frames: int, seq_len: int, *, frames: str = "ordered", seed: int = 0, number: int = 0
+) -> ClipIndices:
+    """Return the clips by which an evaluation sees a tracklet.
+
+    Args:
+        sampler: its name.
+        n_frames: of the tracklet.
+        seq_len: frames in a clip, T.
+        frames: ``ordered``: the sampler's clips. ``shuffled``: the same places of a tracklet whose frames have been
+            permuted, so that a clip's frames come from anywhere in it and in any order. ``separate``: every different
+            frame of each of the sampler's clips as a clip of one frame. ``one``: the middle frame,
+            ``(n_frames - 1) // 2``, as the only clip.
+        seed: of random samplers and of the permutation, which is ``derived_rng(seed, SHUFFLE_KEY, number)``'s.
+        number: of the tracklet among those evaluated.
+
+    Raises:
+        UserError: an unknown sampler, or a number of frames below 1.
+    """
+    clips = SAMPLERS.get(sampler)(n_frames, seq_len, derived_rng(seed, 2, number))
+    if frames == "shuffled":
+        order = derived_rng(seed, SHUFFLE_KEY, number).permutation(n_frames)
+        return ClipIndices(order[clips.indices], clips.weights)
+    if frames in SINGLE_FRAMES:
+        single = [np.unique(clip) for clip in clips.indices] if frames == "separate" else [[(n_frames - 1) // 2]]
+        indices = np.concatenate(single)[:, None]
+        return ClipIndices(indices, np.ones(len(indices)))
+    return clips

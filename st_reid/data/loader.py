@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from st_reid.config import ReadConfig
 from st_reid.data.clip_spec import ClipSpec
-from st_reid.data.clips import SAMPLERS
+from st_reid.data.clips import SAMPLERS, SINGLE_FRAMES, evaluation_clips
 from st_reid.data.frames import FrameReader
 from st_reid.data.sampling import Draw, IdentityBatchSampler, derived_rng
 from st_reid.data.tracklet import Tracklet, person_labels
@@ -134,10 +134,11 @@ class TrackletClips(Dataset[EvalItem]):
         self.tracklets = list(tracklets)
         self.transform = EvalTransform(spec.height, spec.width, spec.interpolation)
         self.reader = FrameReader(on_bad_image)
-        sample, seq_len = SAMPLERS.get(spec.sampler), spec.seq_len
+        seq_len = 1 if spec.frames in SINGLE_FRAMES else spec.seq_len
         drawn_by = range(len(self.tracklets)) if numbers is None else numbers
         clips = [
-            sample(len(t), seq_len, derived_rng(spec.seed, 2, i)) for i, t in zip(drawn_by, self.tracklets, strict=True)
+            evaluation_clips(spec.sampler, len(t), spec.seq_len, frames=spec.frames, seed=spec.seed, number=i)
+            for i, t in zip(drawn_by, self.tracklets, strict=True)
         ]
         self.owners = np.repeat(np.arange(len(clips)), [len(c.indices) for c in clips])
         self.indices = np.concatenate([c.indices for c in clips] or [np.empty((0, seq_len), int)])  # (clips, T)

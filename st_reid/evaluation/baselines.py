@@ -1,12 +1,14 @@
-"""Baselines: features that need no training."""
+"""Baselines: features that need no training, and what is left of a model's without several frames or their order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
 
+from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.frames import FrameReader
 from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import resize_clip
@@ -59,3 +61,23 @@ def color_histograms(tracklets: Sequence[Tracklet], on_bad_image: str) -> Featur
 
     progress = tqdm(tracklets, desc="colour histogram", leave=False, disable=None)
     return FeatureSet.of_tracklets(tracklets, np.stack([histogram(t) for t in progress]))
+
+
+def fewer_frames(
+    features: FeatureSet, spec: ClipSpec, extract: Callable[[str, ClipSpec], FeatureSet], *, uses_time: bool
+) -> dict[str, FeatureSet]:
+    """Return the features of the same model from one frame of each tracklet, and from its frames in another order.
+
+    Args:
+        features: of all frames in their order.
+        spec: what their clips are like.
+        extract: computes features with another specification; its first argument is for the progress bar.
+        uses_time: whether the model does; without time, the order of the frames of a mean changes nothing.
+
+    Returns:
+        ``one_frame`` and ``shuffled``.
+    """
+    one = extract("one frame", replace(spec, frames="one"))
+    if not uses_time and spec.sampler == "all":
+        return {"one_frame": one, "shuffled": features}
+    return {"one_frame": one, "shuffled": extract("shuffled", replace(spec, frames="shuffled"))}

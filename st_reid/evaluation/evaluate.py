@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 
 from st_reid.config import ComputeConfig, EvalConfig, ReadConfig, write_config
 from st_reid.data.clip_spec import ClipSpec
+from st_reid.data.clips import SINGLE_FRAMES
 from st_reid.data.datasets import read_dataset
 from st_reid.data.tracklet import SPLITS, Dataset, Labels, Tracklet
 from st_reid.errors import UserError
 from st_reid.evaluation import report
-from st_reid.evaluation.baselines import color_histograms
+from st_reid.evaluation.baselines import color_histograms, fewer_frames
 from st_reid.evaluation.protocol import QueryGallery
 from st_reid.evaluation.rankings import Evaluation, chooses_constants, evaluate_features, prepare
 from st_reid.evaluation.sheets import Pictures, pictures_of_features, pictures_of_tracklets
@@ -67,13 +69,17 @@ def evaluate(
         raise UserError("pass either --weights, to extract and rank, or --features, to rank what was extracted")
     if features is not None:
         if baselines:
-            raise UserError("a colour histogram needs the images; leave --baselines out, or pass --weights")
+            raise UserError("baselines need the images; leave --baselines out, or pass --weights")
+        if config.frames != "ordered":
+            raise UserError(f"eval.frames is {config.frames}, and the features are there already; pass --weights")
         return _evaluate_file(FeatureSet.load(features), output, config, settings)
     with together():
         on = Compute.choose(device, precision, compute)
         clips: dict[str, Any] = {"height": height, "width": width, "seq_len": seq_len, "seed": seed}
         clips |= {"interpolation": read.interpolation, "sampler": config.sampler, "batch": config.batch}
-        loaded = load_for_evaluation(str(weights), arch, options, **clips)
+        loaded = load_for_evaluation(str(weights), arch, options, frames=config.frames, **clips)
+        if config.frames in SINGLE_FRAMES and loaded.fixed_length:
+            raise UserError(f"{weights} was exported for clips of {loaded.spec.seq_len} frames; pass its checkpoint")
         folder = Path(output or f"runs/evaluate-{loaded.arch}-{sources}")
         check_new_folder(folder)
         with on.world.first_of_node():
@@ -96,11 +102,16 @@ def _evaluate_model(
     transit_times = prepare(Labels.of(dataset.train), pairs, config)
     start = time.perf_counter()
 
-    def extract(tracklets: Sequence[Tracklet], description: str) -> FeatureSet:
-        return extract_features(on.place(loaded.model), tracklets, loaded.spec, read, on, description)
+    def extract(tracklets: Sequence[Tracklet], description: str, spec: ClipSpec = loaded.spec) -> FeatureSet:
+        return extract_features(on.place(loaded.model), tracklets, spec, read, on, description)
 
     train = extract(dataset.train, "training features") if chooses_constants(config, transit_times) else None
     features = extract(dataset.test, "features")
+    before = time.perf_counter()
+    fewer: dict[str, FeatureSet] = {}
+    if baselines and config.frames == "ordered" and not loaded.fixed_length:
+        fewer = fewer_frames(features, loaded.spec, partial(extract, dataset.test), uses_time=loaded.uses_time)
+    start += time.perf_counter() - before  # baselines are not included in the evaluation's time
     if not on.world.is_main:
         return folder
     evaluation = evaluate_features(pairs, features, config, transit_times, train)
@@ -108,10 +119,12 @@ def _evaluate_model(
     others = {}
     if baselines:
         others["color_histogram"] = pairs.rank_features(color_histograms(dataset.test, read.on_bad_image))
+    ranked = {name: pairs.rank_features(found) for name, found in fewer.items()}
     content = report.assemble(loaded.arch, dataset.name, dataset.notes, pairs, loaded.spec, evaluation, environment(on))
     content |= {name: report.figures(result) for name, result in others.items()}  # type: ignore[typeddict-item]
+    content |= report.fewer_frames(evaluation.rankings["appearance"].result, ranked)  # type: ignore[typeddict-item]
     content["eval_seconds"] = round(seconds, 2)
-    curves = {name: result.cmc for name, result in others.items()}
+    curves = {name: result.cmc for name, result in {**others, **ranked}.items()}
     return _write(content, pairs, evaluation, curves, pictures_of_tracklets(dataset.test), folder, config, settings)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from st_reid.drawing.html import Page, Table, render
 from st_reid.errors import UserError
 from st_reid.evaluation.check import WORDS, CheckReport
-from st_reid.evaluation.report import Report, rankings_in, say_interval, shares
+from st_reid.evaluation.report import Report, gains_in, rankings_in, say_interval, shares
 from st_reid.features.calibrate import CalibrationReport
 from st_reid.features.search import SearchReport
 from st_reid.files import check_output, write_text
@@ -83,16 +83,16 @@ def _run(content: Report) -> Page:
     columns = ["ranking", "valid queries", "rank-1", "rank-5", "rank-10", "mAP", "mINP", "mAP, 95% interval"]
     figures = Table("Figures", columns, rows)
     tables = [figures]
-    if "joint" in content:
-        over = content["joint"]["over_camera_mask"]
-        gains = [
-            [what, f"{100 * value:+.1f}", say_interval(bounds, "+.1f", 100).removeprefix("95% interval ")]
-            for what, value, bounds in (
-                ("rank-1", over["rank1"], over["interval95"]["rank1"]),
-                ("mAP", over["mAP"], over["interval95"]["mAP"]),
-            )
-        ]
-        tables.append(Table("What the joint metric adds to the camera mask", ["", "points", "95% interval"], gains))
+    gains = [
+        [gained, what, f"{100 * value:+.1f}", say_interval(bounds, "+.1f", 100).removeprefix("95% interval ")]
+        for gained, over in gains_in(content).items()
+        for what, value, bounds in (
+            ("rank-1", over["rank1"], over["interval95"]["rank1"]),
+            ("mAP", over["mAP"], over["interval95"]["mAP"]),
+        )
+    ]
+    if gains:
+        tables.append(Table("Gains", ["", "", "points", "95% interval"], gains))
     summary = (
         f"{content['num_query']} queries, {content['num_gallery']} gallery tracklets. "
         f"{content['protocol']['junk']}; {content['protocol']['ap']}; {content['protocol']['frames']}."

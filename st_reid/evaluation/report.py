@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from st_reid.data.clip_spec import ClipSpec
+from st_reid.data.clips import FRAMES
 from st_reid.drawing import curves
 from st_reid.evaluation.protocol import QueryGallery
 from st_reid.evaluation.rankings import Evaluation
@@ -42,6 +43,12 @@ class Gain(TypedDict):
     interval95: dict[str, list[float] | None]
 
 
+class FewerFrames(Figures):
+    """The figures of the same model with less of each tracklet, and the gain of ``appearance`` over them."""
+
+    appearance_over_this: Gain
+
+
 class JointFigures(Figures):
     """The figures of the joint metric, and its gain over ``camera_mask``."""
 
@@ -66,6 +73,8 @@ class Report(TypedDict, total=False):
     environment: dict[str, Any]
     color_histogram: Figures
     untrained: Figures
+    one_frame: FewerFrames
+    shuffled: FewerFrames
     trained_on: str
     best: str
     epochs: int
@@ -78,6 +87,16 @@ class Report(TypedDict, total=False):
 def rankings_in(report: Mapping[str, Any]) -> dict[str, Figures]:
     """Return the rankings of a report, by their names."""
     return {name: cast(Figures, row) for name, row in report.items() if isinstance(row, dict) and "rank1" in row}
+
+
+def gains_in(report: Mapping[str, Any]) -> dict[str, Gain]:
+    """Return the gains of one ranking over another in a report, in words by what is gained."""
+    found = {
+        "joint over camera_mask": report.get("joint", {}).get("over_camera_mask"),
+        "all frames over one frame": report.get("one_frame", {}).get("appearance_over_this"),
+        "frames in order over shuffled": report.get("shuffled", {}).get("appearance_over_this"),
+    }
+    return {what: over for what, over in found.items() if over is not None}
 
 
 def figures(result: RankingResult) -> Figures:
@@ -106,17 +125,23 @@ def say_interval(bounds: Sequence[float] | None, how: str = ".1%", factor: float
     return f"95% interval {low} to {high}"
 
 
-def gain(results: Mapping[str, RankingResult]) -> Gain:
-    """Return the gain of ``joint`` over ``camera_mask``, with 95 % bootstrap intervals over persons."""
-    joint, mask = results["joint"], results["camera_mask"]
-    rank1, ap = (joint.first_rank == 1) * 1.0 - (mask.first_rank == 1), joint.ap - mask.ap
+def gain(better: RankingResult, base: RankingResult) -> Gain:
+    """Return the gain of one ranking over another of the same queries, with 95 % bootstrap intervals over persons."""
+    rank1, ap = (better.first_rank == 1) * 1.0 - (base.first_rank == 1), better.ap - base.ap
     return {
-        "rank1": round(float(rank1.sum() / joint.divisor), 6),
-        "mAP": round(float(ap.sum() / joint.divisor), 6),
+        "rank1": round(float(rank1.sum() / better.divisor), 6),
+        "mAP": round(float(ap.sum() / better.divisor), 6),
         "interval95": {
-            "rank1": _rounded(joint.interval_of(rank1)),
-            "mAP": _rounded(joint.interval_of(ap)),
+            "rank1": _rounded(better.interval_of(rank1)),
+            "mAP": _rounded(better.interval_of(ap)),
         },
+    }
+
+
+def fewer_frames(appearance: RankingResult, others: Mapping[str, RankingResult]) -> dict[str, FewerFrames]:
+    """Return the entries of the report for the rankings of :func:`~st_reid.evaluation.baselines.fewer_frames`."""
+    return {
+        name: {**figures(result), "appearance_over_this": gain(appearance, result)} for name, result in others.items()
     }
 
 
@@ -165,9 +190,14 @@ def assemble(
     rankings: dict[str, Figures] = {name: figures(result) for name, result in results.items()}
     if "joint" in rankings:
         used = {key: value for key, value in asdict(evaluation.joint).items() if key != "use"}
-        joint: JointFigures = {**rankings["joint"], "over_camera_mask": gain(results), "constants": used}
+        joint: JointFigures = {
+            **rankings["joint"],
+            "over_camera_mask": gain(results["joint"], results["camera_mask"]),
+            "constants": used,
+        }
         rankings["joint"] = joint
     frames = f"clips of {spec.seq_len} at {spec.height} x {spec.width}, sampler {spec.sampler}"
+    frames += f", {FRAMES[spec.frames]}" if FRAMES[spec.frames] else ""
     return {
         "arch": arch,
         "dataset": dataset,
@@ -223,10 +253,9 @@ def announce(report: Report, folder: Path) -> None:
     if len(rows) > 1:
         for line in table(rows):
             logger.info(line)
-    if "joint" in report:
-        over = report["joint"]["over_camera_mask"]
+    for what, over in gains_in(report).items():
         logger.info(
-            f"joint over camera_mask: rank-1 {100 * over['rank1']:+.1f}, mAP {100 * over['mAP']:+.1f} points "
+            f"{what}: rank-1 {100 * over['rank1']:+.1f}, mAP {100 * over['mAP']:+.1f} points "
             f"({say_interval(over['interval95']['mAP'], '+.1f', 100)})"
         )
     logger.info(f"report:   {folder / 'report.json'}")

@@ -42,6 +42,11 @@ class LoadedModel:
         """False if the result is the mean over single frames."""
         return getattr(self.model, "uses_time", True)
 
+    @property
+    def fixed_length(self) -> bool:
+        """Whether the model takes clips of ``spec.seq_len`` frames only: an exported one that uses time does."""
+        return self.uses_time and isinstance(self.model, ExportedModel) and self.spec.seq_len > 1
+
     def about(self, per_frame: bool = False) -> dict[str, Any]:
         """Return the metadata of features of this model, of frames (``per_frame``) or of tracklets."""
         spec = {name: getattr(self.spec, name) for name in (*SIZES, "sampler", "interpolation")}

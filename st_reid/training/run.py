@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from st_reid.data.transforms import TrainTransform
 from st_reid.drawing.curves import training_curves
 from st_reid.errors import UserError
 from st_reid.evaluation import report
-from st_reid.evaluation.baselines import color_histograms
+from st_reid.evaluation.baselines import color_histograms, fewer_frames
 from st_reid.evaluation.rankings import Evaluation, chooses_constants, evaluate_features
 from st_reid.evaluation.sheets import pictures_of_tracklets
 from st_reid.features.extraction import extract_features
@@ -133,14 +135,24 @@ class TrainingRun:
         if chooses_constants(eval_config, splits.transit_times):
             train = self._extract(splits.source.train, "training features")
         features = self._extract(splits.tested.test, "features")
+        before = time.perf_counter()
+        fewer = self._fewer_frames(features)
+        start += time.perf_counter() - before  # baselines are not included in the evaluation's time
         if self.world.is_main:
             evaluation = evaluate_features(splits.test, features, eval_config, splits.transit_times, train)
-            _write_report(self, evaluation, time.perf_counter() - start)
+            _write_report(self, evaluation, fewer, time.perf_counter() - start)
         return self.folder
 
-    def _extract(self, tracklets: Any, description: str) -> FeatureSet:
+    def _fewer_frames(self, features: FeatureSet) -> dict[str, FeatureSet]:
+        if not self.config.baselines or self.config.eval.frames != "ordered":
+            return {}
+        uses_time = getattr(self.learner.to_evaluate, "uses_time", True)
+        tracklets = self.splits.tested.test
+        return fewer_frames(features, self.spec, partial(self._extract, tracklets), uses_time=uses_time)
+
+    def _extract(self, tracklets: Any, description: str, spec: ClipSpec | None = None) -> FeatureSet:
         model = self.learner.to_evaluate
-        return extract_features(model, tracklets, self.spec, self.config.data, self.compute, description)
+        return extract_features(model, tracklets, spec or self.spec, self.config.data, self.compute, description)
 
     def _measure_baselines(self) -> dict[str, Any]:
         nothing: dict[str, Any] = {"figures": {}, "cmc": {}}
@@ -251,13 +263,15 @@ class TrainingRun:
         )
 
 
-def _write_report(run: TrainingRun, evaluation: Evaluation, seconds: float) -> None:
+def _write_report(run: TrainingRun, evaluation: Evaluation, fewer: Mapping[str, FeatureSet], seconds: float) -> None:
     splits, config, folder = run.splits, run.config, run.folder
     tested = splits.tested
     content = report.assemble(
         config.arch, tested.name, tested.notes, splits.test, run.spec, evaluation, environment(run.compute)
     )
     content |= run.baselines["figures"]
+    ranked = {name: splits.test.rank_features(features) for name, features in fewer.items()}
+    content |= report.fewer_frames(evaluation.rankings["appearance"].result, ranked)  # type: ignore[typeddict-item]
     content |= {
         "trained_on": config.sources,
         "best": run.explain_best(),
@@ -270,6 +284,7 @@ def _write_report(run: TrainingRun, evaluation: Evaluation, seconds: float) -> N
     write_json(content, folder / "report.json")
     run.log.add_test(tested.name, content["appearance"], run.epoch)
     curves = {name: np.array(cmc) for name, cmc in run.baselines["cmc"].items()}
+    curves |= {name: result.cmc for name, result in ranked.items()}
     pictures = pictures_of_tracklets(tested.test)
     report.draw(splits.test, evaluation, curves, pictures, folder, config.eval.sheet_queries)
     if run.log.metrics:
@@ -279,7 +294,7 @@ def _write_report(run: TrainingRun, evaluation: Evaluation, seconds: float) -> N
 
 def _test_spec(config: TrainConfig) -> ClipSpec:
     test = ClipSpec(config.height, config.width, config.seq_len, sampler=config.eval.sampler, batch=config.eval.batch)
-    return test.changed(seed=config.seed, interpolation=config.data.interpolation)
+    return test.changed(frames=config.eval.frames, seed=config.seed, interpolation=config.data.interpolation)
 
 
 def _train_loader(config: TrainConfig, splits: Splits, compute: Compute) -> DataLoader:

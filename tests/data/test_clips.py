@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from st_reid.data.clips import RANDOM_SAMPLERS, SAMPLERS
+from st_reid.data.clips import FRAMES, RANDOM_SAMPLERS, SAMPLERS, evaluation_clips
 from st_reid.errors import UserError
 
 LENGTHS = st.integers(1, 200)
@@ -148,3 +148,36 @@ def test_errors(name):
 def test_an_unknown_sampler_offers_the_nearest():
     with pytest.raises(UserError, match="did you mean 'evenly'"):
         SAMPLERS.get("evently")
+
+
+# What an evaluation sees of a tracklet
+
+
+@pytest.mark.parametrize("name", SAMPLERS.names())
+@given(n_frames=LENGTHS, seq_len=SEQ_LENS, seed=SEEDS)
+def test_shuffled_clips_are_clips_of_a_shuffled_tracklet(name, n_frames, seq_len, seed):
+    def clips(frames):
+        return evaluation_clips(name, n_frames, seq_len, frames=frames, seed=seed, number=7)
+
+    ordered, shuffled = clips("ordered"), clips("shuffled")
+    places = dict(zip(ordered.indices.ravel().tolist(), shuffled.indices.ravel().tolist(), strict=True))
+    assert [[places[i] for i in clip] for clip in ordered.indices.tolist()] == shuffled.indices.tolist()
+    assert len(set(places.values())) == len(
+        places
+    )  # a permutation: what differed differs, what was the same is the same
+    assert shuffled.weights.tolist() == ordered.weights.tolist()
+    assert np.array_equal(shuffled.indices, clips("shuffled").indices)
+    separate = clips("separate")
+    assert separate.indices.ravel().tolist() == [i for clip in ordered.indices.tolist() for i in sorted(set(clip))]
+    assert (separate.indices.shape[1], set(separate.weights.tolist())) == (1, {1.0})
+    one = clips("one")
+    assert (one.indices.tolist(), one.weights.tolist()) == ([[(n_frames - 1) // 2]], [1.0])
+
+
+def test_each_tracklet_and_seed_has_its_own_order():
+    def order(**which):
+        return evaluation_clips("all", 12, 12, frames="shuffled", **which).indices[0].tolist()
+
+    assert sorted(order()) == list(range(12))
+    assert len({tuple(order(number=n)) for n in range(5)} | {tuple(order(seed=s)) for s in range(1, 5)}) == 9
+    assert set(FRAMES) == {"ordered", "shuffled", "separate", "one"}

@@ -91,6 +91,27 @@ def test_evaluation_sees_every_frame(tracklets):
     assert seen == {t: [20 * t + i for i in range(3 + t)] for t in range(8)}
 
 
+@pytest.mark.parametrize("uses_time", [True, False])
+def test_evaluation_of_shuffled_and_single_frames(tracklets, uses_time):
+    def seen(frames, which=None):
+        found = {}
+        spec = replace(SPEC, sampler="all", batch=3, frames=frames)
+        for batch in eval_loader(tracklets, spec, uses_time=uses_time, which=which):
+            for clip, tracklet, weight in zip(*batch, strict=True):
+                assert len(clip) == (4 if frames == "shuffled" and uses_time else 1)
+                found.setdefault(int(tracklet), []).extend(clip[: int(weight), 0, 0, 0].tolist())
+        return found
+
+    frames = {t: [20 * t + i for i in range(3 + t)] for t in range(8)}
+    assert seen("separate") == frames
+    assert seen("one") == {t: [numbers[(len(numbers) - 1) // 2]] for t, numbers in frames.items()}
+    shuffled = seen("shuffled")
+    assert shuffled != frames
+    if not uses_time:
+        assert {t: sorted(numbers) for t, numbers in shuffled.items()} == frames
+    assert seen("shuffled", which=[7, 2]) == {0: shuffled[7], 1: shuffled[2]}  # as in the whole
+
+
 def test_evaluation_with_a_random_sampler_repeats_itself(tracklets):
     def read(seed: int) -> torch.Tensor:
         dataset = TrackletClips(tracklets, replace(SPEC, sampler="random_interval", seed=seed))

@@ -13,6 +13,10 @@ from small_runs import to_argv
 
 import st_reid
 from st_reid import evaluate
+from st_reid.data.clip_spec import ClipSpec
+from st_reid.data.clips import FRAMES
+from st_reid.data.datasets import read_dataset
+from st_reid.evaluation.baselines import fewer_frames
 from st_reid.evaluation.report import rankings_in
 from st_reid.features.feature_set import FeatureSet
 from st_reid.retrieval import SpatialTemporalModel
@@ -102,6 +106,45 @@ def test_a_file_of_transit_times_brings_its_constants(finished_run, dataset_fold
     assert (used["bin_width"], used["sigma"], used["gamma_time"]) == (4, 5, 5)
 
 
+@pytest.mark.parametrize(
+    ("frames", "row"),
+    [
+        ("shuffled", "shuffled"),
+        pytest.param("one", "one_frame", marks=pytest.mark.slow),
+        pytest.param("separate", None, marks=pytest.mark.slow),
+    ],
+)
+def test_fewer_frames_are_a_row_of_the_run_and_an_option(frames, row, finished_run, dataset_folder, tmp_path):
+    weights = finished_run / "checkpoints" / "best.pth"
+    run(weights, dataset_folder, tmp_path / "out", "--data.workers", 0, "--eval.frames", frames, "--baselines")
+    found, trained = report(tmp_path / "out"), report(finished_run)
+    assert found["protocol"]["frames"] == f"{trained['protocol']['frames']}, {FRAMES[frames]}"
+    assert not {"one_frame", "shuffled"} & set(found)
+    if row is not None:
+        gain = trained[row].pop("appearance_over_this")
+        assert found["appearance"] == trained[row]
+        assert gain["mAP"] == pytest.approx(trained["appearance"]["mAP"] - found["appearance"]["mAP"], abs=1e-5)
+        assert gain["rank1"] == pytest.approx(trained["appearance"]["rank1"] - found["appearance"]["rank1"], abs=1e-5)
+
+
+def test_shuffling_a_mean_is_not_computed(dataset_folder):
+    tracklets = read_dataset("manifest", dataset_folder).test
+    features = FeatureSet.of_tracklets(tracklets, np.eye(len(tracklets), dtype=np.float32))
+    asked = []
+
+    def extract(what, spec):
+        asked.append((what, spec.frames))
+        return replace(features, features=features.features + len(asked))
+
+    found = fewer_frames(features, ClipSpec(), extract, uses_time=False)
+    assert found["shuffled"] is features
+    assert asked == [("one frame", "one")]
+    fewer_frames(features, ClipSpec(sampler="evenly"), extract, uses_time=False)  # other frames come to be seen
+    found = fewer_frames(features, ClipSpec(), extract, uses_time=True)
+    assert asked[1:] == [("one frame", "one"), ("shuffled", "shuffled")] * 2
+    assert found["shuffled"].features.max() == 6
+
+
 def rankings_of(folder):
     content = report(folder)
     return rankings_in(content) | {key: content[key] for key in ("protocol", "num_query", "num_gallery")}
@@ -177,7 +220,11 @@ def test_a_file_that_does_not_say_its_splits_is_query_and_gallery(suffix, every_
     [
         ([], "pass either --weights, to extract and rank, or --features"),
         (["--features", "{features}", "--weights", "w.pth"], "pass either --weights, to extract and rank"),
-        (["--features", "{features}", "--baselines"], "a colour histogram needs the images"),
+        (["--features", "{features}", "--baselines"], "baselines need the images"),
+        (
+            ["--features", "{features}", "--eval.frames", "shuffled"],
+            "eval.frames is shuffled, and the features are there",
+        ),
         (["--features", "missing.npz"], "no file of features missing.npz"),
     ],
 )

@@ -83,11 +83,15 @@ def test_a_run_and_an_evaluation(which, request, tmp_path):
         assert row[1] == str(figures["num_valid"])
         assert row[2:7] == [percent(figures[key]) for key in ("rank1", "rank5", "rank10", "mAP", "mINP")]
         assert row[7] == " to ".join(map(percent, figures["interval95"]["mAP"]))
-    gain = content["joint"]["over_camera_mask"]
-    (_, *gains) = page.tables["What the joint metric adds to the camera mask"]
-    assert [row[:2] for row in gains] == [
-        ["rank-1", f"{100 * gain['rank1']:+.1f}"],
-        ["mAP", f"{100 * gain['mAP']:+.1f}"],
+    gains = {"joint over camera_mask": content["joint"]["over_camera_mask"]}
+    if which == "finished_run":
+        gains["all frames over one frame"] = content["one_frame"]["appearance_over_this"]
+        gains["frames in order over shuffled"] = content["shuffled"]["appearance_over_this"]
+    (_, *shown) = page.tables["Gains"]
+    assert [row[:3] for row in shown] == [
+        [what, name, f"{100 * gain[key]:+.1f}"]
+        for what, gain in gains.items()
+        for name, key in (("rank-1", "rank1"), ("mAP", "mAP"))
     ]
     assert f"{content['arch']} on manifest" in page.texts
     assert f"{content['num_query']} queries, {content['num_gallery']} gallery tracklets" in page.text

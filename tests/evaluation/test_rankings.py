@@ -35,7 +35,7 @@ def test_joint_is_above_mask_is_above_appearance(network):
     assert list(rankings) == [*names, *(f"{name}_reranked" for name in names)]
     mean_ap = {name: ranking.result.mAP for name, ranking in rankings.items()}
     assert mean_ap["joint"] > mean_ap["camera_mask"] + 0.02 > mean_ap["appearance"] + 0.05
-    over = report.gain({name: ranking.result for name, ranking in rankings.items()})
+    over = report.gain(rankings["joint"].result, rankings["camera_mask"].result)
     assert over["mAP"] == pytest.approx(mean_ap["joint"] - mean_ap["camera_mask"], abs=1e-6)
     assert over["interval95"]["mAP"][0] < over["mAP"] < over["interval95"]["mAP"][1]
 

@@ -50,7 +50,7 @@ def test_the_run_folder_holds_what_is_promised(finished_run):
     content = report(finished_run)
     assert content["arch"] == "psta_resnet18"
     assert (content["num_query"], content["num_gallery"]) == (6, 12)
-    for key in ("untrained", "color_histogram", "appearance", "camera_mask", "joint"):
+    for key in ("untrained", "color_histogram", "one_frame", "shuffled", "appearance", "camera_mask", "joint"):
         assert set(content[key]) >= {"rank1", "rank5", "rank10", "mAP"}
         assert 0 <= content[key]["mAP"] <= 1
     assert content["protocol"]["junk"].startswith("same_camera")
