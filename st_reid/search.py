@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from st_reid import cli
-from st_reid.config import DeviceConfig, Finite, JointConfig, PositiveInt
+from st_reid.config import DeviceConfig, ExpandConfig, Finite, JointConfig, PositiveInt
 
 NAME = "python -m st_reid.search"
 
@@ -23,15 +23,17 @@ class SearchConfig(DeviceConfig):
         arch: the model's name, if the weights do not contain it.
         top: how many to find for each query.
         cameras: only tracklets of these cameras.
-        after: only tracklets that begin at this time or later, in frames of the common clock.
-        before: only tracklets that begin before this time.
+        after: only tracklets that are seen at this time or later, in frames of the common clock.
+        before: only tracklets that are seen before this time.
         other_cameras: only tracklets of other cameras than the query's.
+        at_once: also tracklets that the query's camera saw at the same time as the query, so of other persons.
         transit_times: a file of fitted transit times, spatial_temporal.npz of a run, to rank by the joint score.
         query_camera: the camera of images as queries, for the joint score and other_cameras.
         query_time: the time of these images.
         calibration: a file of calibrate, to say same, unsure or nobody here.
         index: search through an index of approximate neighbours, which is built beside the features once.
         joint: constants of the joint score.
+        expand: whether features are averaged with those of their neighbours; decisions are made without.
     """
 
     features: str
@@ -44,12 +46,14 @@ class SearchConfig(DeviceConfig):
     after: Finite | None = None
     before: Finite | None = None
     other_cameras: bool = False
+    at_once: bool = False
     transit_times: str | None = None
     query_camera: str | None = None
     query_time: Finite | None = None
     calibration: str | None = None
     index: bool = False
     joint: JointConfig = field(default_factory=JointConfig)
+    expand: ExpandConfig = field(default_factory=ExpandConfig)
 
 
 def main(argv: list[str]) -> None:

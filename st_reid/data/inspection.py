@@ -109,6 +109,26 @@ def describe(tracklets: Sequence[Tracklet]) -> Description:
     }
 
 
+def find_one_person_at_once(tracklets: Sequence[Tracklet]) -> list[str]:
+    """Return the pairs of tracklets of one person that one camera saw at the same time.
+
+    Their identities are wrong, or the tracker followed one person twice.
+    """
+    seen: defaultdict[tuple[str, str], list[tuple[float, float, str]]] = defaultdict(list)
+    for t in tracklets:
+        if t.is_known and t.time is not None and t.last is not None:
+            seen[t.person, t.camera].append((t.time, t.last, t.name))
+    pairs = []
+    for (person, camera), some in seen.items():
+        some.sort()
+        for i, (_, last, name) in enumerate(some):
+            for first, _, other in some[i + 1 :]:
+                if first > last:
+                    break
+                pairs.append(f"{name} and {other}, person {person}, camera {camera}")
+    return pairs
+
+
 def look_at(tracklets: Sequence[Tracklet], tiny: int) -> Images:
     """Decode every image of ``tracklets``, and return what is wrong with them."""
     images = Images()

@@ -11,7 +11,16 @@ from st_reid.config import EvalConfig
 from st_reid.data.datasets import read_dataset
 from st_reid.data.datasets.manifest import FILE_NAME
 from st_reid.data.frames import FrameReader
-from st_reid.data.inspection import Counted, Description, Images, count_images, count_some, describe, look_at
+from st_reid.data.inspection import (
+    Counted,
+    Description,
+    Images,
+    count_images,
+    count_some,
+    describe,
+    find_one_person_at_once,
+    look_at,
+)
 from st_reid.data.thumbnails import frames_shown
 from st_reid.data.tracklet import Dataset, Labels, Tracklet, learnable
 from st_reid.drawing.curves import dataset_overview
@@ -39,6 +48,7 @@ class CheckReport(TypedDict):
     splits: dict[str, Description]
     together: Description
     in_training_and_test: Counted
+    one_person_at_once: Counted
     images: dict[str, Any] | None
     failures: list[str]
 
@@ -84,6 +94,7 @@ def check(
         "splits": {split: describe(tracklets) for split, tracklets in dataset.splits.items()},
         "together": describe(everything),
         "in_training_and_test": _overlap(dataset),
+        "one_person_at_once": count_some(find_one_person_at_once(everything)),
         "images": count_images(images) if read else None,
         "failures": failures,
     }
@@ -182,6 +193,11 @@ def _announce(report: CheckReport, output: Path) -> None:
     ):
         if some["count"]:
             logger.info(f"{what}: {some['count']} persons, {', '.join(some['for_example'])}")
+    if (twice := report["one_person_at_once"])["count"]:
+        logger.info(
+            f"{twice['count']} pairs of tracklets are of one person that one camera saw in two places at once: "
+            f"{twice['for_example'][0]}; look at their identities"
+        )
     for name, row in (report["images"] or {}).items():
         if name == "median_size":
             logger.info(f"median size of an image: {row}")

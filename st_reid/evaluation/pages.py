@@ -108,7 +108,7 @@ def _search(content: SearchReport) -> Page:
     rows = []
     for result in content["queries"]:
         for row in result["found"]:
-            who = [row["camera"], "" if row["time"] is None else f"{row['time']:g}", row["person"]]
+            who = [row["camera"], "" if row["time"] is None else f"{row['time']:.15g}", row["person"]]
             rows.append(
                 [
                     result["query"]["tracklet"],
@@ -174,7 +174,17 @@ def _check(content: CheckReport) -> Page:
         for name, row in (content["images"] or {}).items()
         if isinstance(row, dict)
     ]
-    tables = [Table("Splits", columns, rows), Table("Images", ["", "count", "for example"], wrong)]
+    persons = [
+        [what, row["count"], ", ".join(row["for_example"])]
+        for what, row in (
+            ("seen by one camera only", content["together"]["persons_of_one_camera"]),
+            ("in training and in test", content["in_training_and_test"]),
+            ("pairs of tracklets of one person in two places at once", content.get("one_person_at_once")),
+        )
+        if row is not None
+    ]
+    shown = ["", "count", "for example"]
+    tables = [Table("Splits", columns, rows), Table("Persons", shown, persons), Table("Images", shown, wrong)]
     failures = "; ".join(content["failures"]) or "Nothing that would fail."
     return Page(f"Check of {content['dataset']}", failures, tables, {"All": json.dumps(content, indent=2)})
 

@@ -6,12 +6,12 @@ import logging
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from st_reid.config import EvalConfig, ExpandConfig, JointConfig, RerankConfig
+from st_reid.config import EvalConfig, JointConfig, RerankConfig
 from st_reid.data.tracklet import Labels
 from st_reid.errors import UserError
 from st_reid.evaluation.protocol import QueryGallery
+from st_reid.features.expansion import describe_expansion, expand
 from st_reid.features.feature_set import FeatureSet
 from st_reid.features.joint import joint_distance_of
 from st_reid.retrieval import (
@@ -23,7 +23,6 @@ from st_reid.retrieval import (
     rerank,
     rerank_distances,
 )
-from st_reid.retrieval.expansion import augment_gallery, expand_queries
 from st_reid.retrieval.matrix import Matrix
 from st_reid.retrieval.ranking import encode_labels
 from st_reid.retrieval.reranking import check_constants, choose_neighbours
@@ -95,8 +94,8 @@ def evaluate_features(
     if config.rerank.use:
         config = replace(config, rerank=_with_neighbours(config.rerank, pairs))
         used["rerank"] = f"k1 {config.rerank.k1}, k2 {config.rerank.k2}, lambda {config.rerank.lambda_value:g}"
-    if config.expand.queries or config.expand.gallery:
-        used["expand"] = f"queries by {config.expand.queries}, gallery by {config.expand.gallery} neighbours"
+    if expansion := describe_expansion(config.expand):
+        used["expand"] = expansion
     for name, how in used.items():
         logger.info(f"{name}: {how}")
     rankings = rank_all(pairs, *pairs.split(features), transit_times, config)
@@ -175,7 +174,8 @@ def rank_all(
     Raises:
         UserError: constants of the re-ranking that do not fit the data.
     """
-    query, gallery = _expanded(query, gallery, config.expand)
+    names, others = encode_labels(query.tracklet, gallery.tracklet)
+    query, gallery = expand(query, gallery, config.expand, lambda rows: names[rows, None] == others)
     cameras = query.camera, gallery.camera
     several = len(np.unique(np.concatenate(cameras))) > 1
     distances: dict[str, Matrix] = {"appearance": cosine_distance(query.features, gallery.features)}
@@ -194,20 +194,6 @@ def rank_all(
             again["joint_reranked"] = rerank_distances(joint, len(query), **constants)
         distances |= again
     return {name: Ranking(matrix, pairs.rank(matrix)) for name, matrix in distances.items()}
-
-
-def _expanded(query: FeatureSet, gallery: FeatureSet, config: ExpandConfig) -> tuple[FeatureSet, FeatureSet]:
-    if config.gallery:
-        gallery = replace(gallery, features=augment_gallery(gallery.features, config.gallery))
-    if config.queries:
-        names, others = encode_labels(query.tracklet, gallery.tracklet)
-
-        def itself(rows: slice) -> NDArray[np.bool_]:
-            return names[rows, None] == others
-
-        features = expand_queries(query.features, gallery.features, config.queries, itself)
-        query = replace(query, features=features)
-    return query, gallery
 
 
 def fit_transit_times(

@@ -16,6 +16,7 @@ from scipy.spatial.distance import squareform
 
 from st_reid.data.tracklet import UNKNOWN
 from st_reid.errors import UserError
+from st_reid.features import filters
 from st_reid.features.calibration import Calibration
 from st_reid.features.feature_set import FeatureSet
 from st_reid.files import check_output, write_text
@@ -58,10 +59,7 @@ def seen_at_once(features: FeatureSet) -> NDArray[np.bool_]:
 
     Tracklets without a known time exclude nothing.
     """
-    first, last = features.time, features.last
-    same_camera = features.camera[:, None] == features.camera
-    overlap = (first[:, None] <= last) & (first <= last[:, None])  # NaN compares as false
-    return same_camera & overlap & ~np.eye(len(features), dtype=bool)
+    return filters.seen_at_once(features, features)(slice(None)) & ~np.eye(len(features), dtype=bool)
 
 
 def advise_threshold(features: FeatureSet) -> str:

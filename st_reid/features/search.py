@@ -12,13 +12,15 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from st_reid.config import JointConfig
+from st_reid.config import ExpandConfig, JointConfig
 from st_reid.data.files import images_of
 from st_reid.data.frames import read_frame
 from st_reid.data.thumbnails import THUMBNAIL, thumbnail
 from st_reid.drawing.sheet import NEUTRAL, QUERY, RIGHT, UNSURE, WRONG, Cell, draw_sheet
 from st_reid.errors import UserError, unknown_name
 from st_reid.features.calibration import Calibration
+from st_reid.features.expansion import describe_expansion
+from st_reid.features.expansion import expand as expand_features
 from st_reid.features.extractor import TrackletExtractor
 from st_reid.features.feature_set import SUFFIXES, FeatureSet, same_model
 from st_reid.features.filters import Excluded, Filters, persons_there
@@ -41,6 +43,7 @@ class TrackletRow(TypedDict):
     tracklet: str
     camera: str
     time: float | None
+    last: float | None
     frames: int
     person: str
 
@@ -63,12 +66,14 @@ class QueryRow(TypedDict, total=False):
 
 
 class SearchReport(TypedDict):
-    """``search.json``."""
+    """``search.json``; ``seen_at_once`` counts the pairs that are left out for it."""
 
     features: str
     tracklets: int
     searched: int
+    seen_at_once: int
     ranked_by: str
+    expanded: str
     through: str
     model: dict[str, Any]
     queries: list[QueryRow]
@@ -86,6 +91,7 @@ def search(
     after: float | None = None,
     before: float | None = None,
     other_cameras: bool = False,
+    at_once: bool = False,
     transit_times: str | None = None,
     query_camera: str | None = None,
     query_time: float | None = None,
@@ -94,6 +100,7 @@ def search(
     device: str = "auto",
     precision: str = "auto",
     joint: JointConfig | None = None,
+    expand: ExpandConfig | None = None,
 ) -> Path:
     """Search, write what was found, and return the folder.
 
@@ -105,7 +112,9 @@ def search(
     folder = Path(output)
     check_new_folder(folder)
     gallery = FeatureSet.load(features)
-    filters = Filters(cameras, after, before, other_cameras)
+    filters, expand = Filters(cameras, after, before, other_cameras, at_once), expand or ExpandConfig()
+    if index and expand.gallery:
+        raise UserError("an index is of features that are not expanded; leave --index or --expand.gallery out")
     queries = _named_queries(query, gallery)
     if queries is None:
         _check_query_camera(query_camera, filters, gallery)
@@ -116,22 +125,23 @@ def search(
     allowed = filters.allowed(gallery)
     excluded = filters.excluded(queries, gallery, allowed)
     measure = _measure(queries, gallery, transit_times, joint or JointConfig())
-    found, scores = _find(_index(Path(features), gallery) if index else None, measure, queries, gallery, top, excluded)
-    similarity = scores if transit_times is None else _similarities(queries, gallery, found)
+    expanded = expand_features(queries, gallery, expand, excluded)
+    found, scores = _find(_index(Path(features), gallery) if index else None, measure, *expanded, top, excluded)
+    as_they_are = transit_times is None and not describe_expansion(expand)
+    similarity = scores if as_they_are else _similarities(queries, gallery, found)
     ranked = enumerate(zip(found, scores, similarity, strict=True))
     report: SearchReport = {
         "features": features,
         "tracklets": len(gallery),
         "searched": int(allowed.sum()),
+        "seen_at_once": filters.count_at_once(queries, gallery, allowed),
         "ranked_by": "joint score" if transit_times else "cosine similarity",
+        "expanded": describe_expansion(expand),
         "through": "index" if index else "exact search",
         "model": gallery.about,
         "queries": [_describe(queries, q, gallery, *columns, thresholds) for q, columns in ranked],
     }
-    with folder_written_whole(folder) as partial:
-        write_json(report, partial / "search.json")
-        _write_csv(report["queries"], partial / "search.csv")
-        _draw(queries, gallery, found, report["queries"], partial / "contact_sheet.png")
+    _write(report, queries, gallery, found, folder)
     _announce(report, folder, persons_there(queries, gallery, excluded))
     return folder
 
@@ -298,18 +308,29 @@ def _describe(
 
 
 def _tracklet_row(features: FeatureSet, i: int) -> TrackletRow:
-    time = float(features.time[i])
+    time, last = (None if np.isnan(t) else float(t) for t in (features.time[i], features.last[i]))
     return {
         "tracklet": str(features.tracklet[i]),
         "camera": str(features.camera[i]),
-        "time": None if np.isnan(time) else time,
+        "time": time,
+        "last": last,
         "frames": int(features.frames[i]),
         "person": str(features.person[i]),
     }
 
 
+def _write(
+    report: SearchReport, queries: FeatureSet, gallery: FeatureSet, found: NDArray[np.int64], folder: Path
+) -> None:
+    with folder_written_whole(folder) as partial:
+        write_json(report, partial / "search.json")
+        _write_csv(report["queries"], partial / "search.csv")
+        _draw(queries, gallery, found, report["queries"], partial / "contact_sheet.png")
+
+
 def _write_csv(results: Sequence[QueryRow], path: Path) -> None:
-    columns = ["query", "rank", "tracklet", "camera", "time", "frames", "person", "score", "cosine", "decision"]
+    columns = ["query", "rank", "tracklet", "camera", "time", "last", "frames", "person"]
+    columns += ["score", "cosine", "decision"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="")
     writer.writeheader()
@@ -352,6 +373,13 @@ def _announce(report: SearchReport, output: Path, there: NDArray[np.bool_]) -> N
         f"{len(results)} queries in {report['searched']} of {report['tracklets']} tracklets, "
         f"{report['ranked_by']}, {report['through']}"
     )
+    if report["expanded"]:
+        logger.info(f"expanded: {report['expanded']}")
+    if report["seen_at_once"]:
+        logger.info(
+            f"{report['seen_at_once']} pairs of a query and a tracklet that its camera saw at the same time are left "
+            "out: they are of two persons; --at-once keeps them"
+        )
     for result in results[:5]:
         first = "nothing"
         if result["found"]:

@@ -71,3 +71,20 @@ def test_unknown_dataset_and_option(tmp_path):
         read_dataset("walker", tmp_path)
     with pytest.raises(UserError, match="unknown option of dataset 'manifest' 'sed'"):
         read_dataset("manifest", tmp_path, {"sed": 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "last"),
+    [
+        (["5", "6", "7"], 5, 7),
+        (["7", "6", "5"], 5, 7),  # frames from the last to the first
+        (["5", "", ""], 5, 7),
+        (["", "", "43750000003"], 43750000001, 43750000003),
+        (["5", "", "90"], 5, 90),
+        (["", "", ""], None, None),
+    ],
+)
+def test_the_first_and_the_last_time(given, first, last, tmp_path):
+    write(tmp_path, HEAD + "".join(f"train,a,{i}.jpg,7,1,{time}\n" for i, time in enumerate(given)))
+    (tracklet,) = read_dataset("manifest", tmp_path).train
+    assert (tracklet.time, tracklet.last) == (first, last)

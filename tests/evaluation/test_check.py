@@ -95,3 +95,19 @@ def test_mistakes(argv, message, tmp_path, command_error, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert re.search(message, command_error(check.main, argv, monkeypatch))
     assert not list(tmp_path.iterdir())
+
+
+def test_one_person_in_two_places_at_once(tmp_path, caplog):
+    """In a camera, tracklets of 3 frames that were lost and found: the first lasts to 100, whatever its frames."""
+    rows = [("a", "ann", "1", (0, 1, 100)), ("b", "ann", "1", (40, 41)), ("c", "ann", "1", (101, 102))]
+    rows += [("d", "ann", "2", (0, 1)), ("e", "bob", "1", (0, 1)), ("f", "", "1", (0, 1)), ("g", "", "1", (0, 1))]
+    write_person(tmp_path / "x.jpg", (9, 9, 9), 0)
+    lines = [
+        f"query+gallery,{name},x.jpg,{person},{camera},{time}" for name, person, camera, times in rows for time in times
+    ]
+    (tmp_path / "manifest.csv").write_text("split,tracklet,path,person,camera,time\n" + "\n".join(lines))
+    with caplog.at_level("INFO"):
+        run(tmp_path, "--output", tmp_path / "out", "--read", "false", "--purpose", "extract")
+    content = json.loads((tmp_path / "out" / "check.json").read_text())
+    assert content["one_person_at_once"] == {"count": 1, "for_example": ["a and b, person ann, camera 1"]}
+    assert "1 pairs of tracklets are of one person that one camera saw in two places at once" in caplog.text

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_data import write_dataset
 
 from st_reid import search as command
 from st_reid.features import search as features_search
@@ -15,11 +16,12 @@ from st_reid.retrieval import SpatialTemporalModel
 
 
 @pytest.fixture(scope="module")
-def galleries(weights_of, run_extract, dataset_folder, tmp_path_factory):
-    """Features by each model, and their files. Read only."""
+def galleries(weights_of, run_extract, tmp_path_factory):
+    """Features by each model, and their files: of persons who come one after the other. Read only."""
     folder = tmp_path_factory.mktemp("galleries")
+    root = write_dataset(folder / "dataset", apart=10)
     paths = {weights: folder / f"{name}.npz" for name, weights in weights_of.items()}
-    return {weights: (run_extract(weights, path, root=dataset_folder), path) for weights, path in paths.items()}
+    return {weights: (run_extract(weights, path, root=root), path) for weights, path in paths.items()}
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_filters(gallery, tmp_path):
     assert len(found["found"]) == 6
     (found,) = search(path, tmp_path / "b", "--query", "p0c0", "--other-cameras", "--top", 50)
     assert {row["camera"] for row in found["found"]} == {"cam1"}
-    (found,) = search(path, tmp_path / "c", "--query", "p0c0", "--before", 50, "--top", 50)
+    (found,) = search(path, tmp_path / "c", "--query", "p0c0", "--before", 60, "--top", 50)
     assert {row["camera"] for row in found["found"]} == {"cam0"}
     assert len(found["found"]) == 5
 
@@ -114,7 +116,7 @@ def test_an_index_finds_what_filters_leave(gallery, tmp_path, monkeypatch):
 
 def test_who_can_be_found_is_counted(gallery, tmp_path, caplog):
     with caplog.at_level("INFO"):
-        search(gallery[1], tmp_path / "a", "--query", "all", "--before", 50)
+        search(gallery[1], tmp_path / "a", "--query", "all", "--before", 60)
     assert "of 6 queries whose person is there to be found" in caplog.text  # those of the other camera
     with caplog.at_level("INFO"):
         search(gallery[1], tmp_path / "b", "--query", "all")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -126,10 +126,24 @@ def read_folder(root: Path, name: str) -> Dataset:
         raise UserError(f"{root / FILE_NAME}: no rows; expected one for each frame")
     splits: dict[str, list[Tracklet]] = {split: [] for split in SPLITS}
     for tracklet, row in first.items():
-        known = tuple(time for time in times[tracklet] if time is not None)
-        each = known if len(known) == len(times[tracklet]) else ()
-        item = Tracklet(tracklet, tuple(paths[tracklet]), row.person, row.camera, row.time, each)
+        each = _complete(times[tracklet])
+        begin = min(each) if each else None
+        item = Tracklet(tracklet, tuple(paths[tracklet]), row.person, row.camera, begin, each)
         for split in row.split.split("+"):
             splits[split].append(item)
     train, query, gallery = (tuple(splits[split]) for split in SPLITS)
     return Dataset(name, train, query, gallery)
+
+
+def _complete(times: Sequence[float | None]) -> tuple[float, ...]:
+    """Return the times of a tracklet's frames; frames without one follow the frame before, or precede the first one.
+
+    Empty if no time is known.
+    """
+    at, first = next(((i, time) for i, time in enumerate(times) if time is not None), (0, None))
+    if first is None:
+        return ()
+    filled = [first + i - at for i in range(at)]
+    for time in times[at:]:
+        filled.append(filled[-1] + 1 if time is None else time)
+    return tuple(filled)
