@@ -17,7 +17,7 @@ LOSSES = ("softmax", "triplet")
 
 def registered_models() -> Registry:
     """Return all models. The model families are imported here, because they load torch, which takes seconds."""
-    from st_reid.models import frame_level, pcb, psta  # noqa: F401 - a new family is one more name here
+    from st_reid.models import frame_level, pcb, psta, temporal  # noqa: F401 - a new family is one more name here
     from st_reid.models.base import MODELS
 
     return MODELS

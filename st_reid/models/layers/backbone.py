@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import warnings
 from collections import OrderedDict
@@ -21,9 +22,12 @@ from st_reid.errors import UserError
 from st_reid.models.checkpoints import load_backbone_weights
 from st_reid.registry import Registry
 
+logger = logging.getLogger(__name__)
+
 BACKBONES: Registry[Callable[..., nn.Module]] = Registry("backbone")
 """Builders of all backbones, by name."""
 
+MOBILENETS = ("mobilenet_v2",)
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d")
 # Those of torchreid's models that have a working `featuremaps`, less the ones that are a ResNet of the list above.
 TORCHREID = (
@@ -52,8 +56,8 @@ def build_backbone(
         name: one of ``BACKBONES.names()``.
         pretrained: ``False``; ``True`` for ImageNet weights, downloaded by torchvision or torchreid; or the path of a
             checkpoint of the same network, whose classifier is left out.
-        last_stride: stride of the last stage if it is called ``layer4``: 2 as for classification, or 1 for
-            maps of twice the resolution. Other networks keep their own strides.
+        last_stride: stride of the last stage of ResNets and torchvision's MobileNetV2: 2 as for classification, or 1
+            for maps of twice the resolution. Other networks keep their own strides.
         zero_init_residual: start the residual branches of a ResNet at zero; otherwise it hardly trains from random
             weights. ``None`` does so if there are such branches and no weights to load.
 
@@ -66,7 +70,12 @@ def build_backbone(
     if last_stride == 1:
         _unstride_last_stage(backbone)
     if not isinstance(pretrained, bool):
-        load_backbone_weights(backbone.net if isinstance(backbone, TorchreidMaps) else backbone, pretrained)
+        network = backbone.net if isinstance(backbone, TorchreidMaps) else backbone
+        left_out = load_backbone_weights(network, pretrained)
+        logger.info(
+            "%s: %d entries loaded into the backbone %s, %d left out",
+            *(pretrained, len(network.state_dict().keys() - set(left_out)), name, len(left_out)),
+        )
     return backbone
 
 
@@ -76,6 +85,14 @@ class ResNetMaps(nn.Sequential):
     def __init__(self, net: torchvision.models.ResNet) -> None:
         super().__init__(OrderedDict((k, m) for k, m in net.named_children() if k not in ("avgpool", "fc")))
         self.channels: int = net.fc.in_features
+
+
+class MobileNetMaps(nn.Sequential):
+    """torchvision's MobileNetV2 up to its last 1x1 convolution, under torchvision's parameter names."""
+
+    def __init__(self, net: torchvision.models.MobileNetV2) -> None:
+        super().__init__(OrderedDict(features=net.features))
+        self.channels: int = net.last_channel
 
 
 class TorchreidMaps(nn.Module):
@@ -103,7 +120,10 @@ class TorchreidMaps(nn.Module):
 
 
 def _unstride_last_stage(backbone: nn.Module) -> None:
-    stage = getattr(getattr(backbone, "net", backbone), "layer4", None)
+    if isinstance(backbone, MobileNetMaps):
+        stage: Any = backbone.get_submodule("features.14")  # the only block of the last stage that has a stride
+    else:
+        stage = getattr(getattr(backbone, "net", backbone), "layer4", None)
     for module in stage.modules() if isinstance(stage, nn.Module) else ():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (1, 1)
@@ -112,22 +132,34 @@ def _unstride_last_stage(backbone: nn.Module) -> None:
 def _resnet(name: str, *, download: bool, zero_init_residual: bool | None) -> nn.Module:
     if zero_init_residual is None:
         zero_init_residual = not download
+    return ResNetMaps(_torchvision(name, download=download, zero_init_residual=zero_init_residual))
+
+
+def _mobilenet(name: str, *, download: bool, zero_init_residual: bool | None) -> nn.Module:
+    _refuse_zero_init(name, zero_init_residual)
+    return MobileNetMaps(_torchvision(name, download=download))
+
+
+def _torchvision(name: str, *, download: bool, **options: Any) -> Any:
     try:
-        net = torchvision.models.get_model(
-            name, weights="IMAGENET1K_V1" if download else None, zero_init_residual=zero_init_residual, progress=False
+        return torchvision.models.get_model(
+            name, weights="IMAGENET1K_V1" if download else None, progress=False, **options
         )
     except (OSError, RuntimeError) as error:  # no network; a broken file
         raise _no_weights(name, f"the download of torchvision's ImageNet weights failed: {error}") from error
-    return ResNetMaps(net)
 
 
 def _torchreid(name: str, *, download: bool, zero_init_residual: bool | None) -> nn.Module:
+    _refuse_zero_init(name, zero_init_residual)
+    return TorchreidMaps(build_torchreid(name, num_classes=1, loss="softmax", download=download))
+
+
+def _refuse_zero_init(name: str, zero_init_residual: bool | None) -> None:
     if zero_init_residual:
         raise UserError(
             f"zero_init_residual means nothing to the backbone {name!r}; "
             f"leave it out, or take one of {', '.join(RESNETS)}"
         )
-    return TorchreidMaps(build_torchreid(name, num_classes=1, loss="softmax", download=download))
 
 
 def build_torchreid(name: str, *, num_classes: int, loss: str, download: bool) -> nn.Module:
@@ -170,5 +202,7 @@ def _no_weights(name: str, reason: str) -> UserError:
 
 for _name in RESNETS:
     BACKBONES.add(_name, partial(_resnet, _name))
+for _name in MOBILENETS:
+    BACKBONES.add(_name, partial(_mobilenet, _name))
 for _name in TORCHREID:
     BACKBONES.add(_name, partial(_torchreid, _name))

@@ -21,19 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from st_reid.models.layers.frames import per_frame
+from st_reid.models.layers.head import conv_bn_relu
 
 EMBED = 256
 MID = 128
 Grid = tuple[int, int]
-
-
-def conv_bn_relu(channels: int, out: int, kernel: int = 1) -> list[nn.Module]:
-    """Return a convolution without bias that keeps the size, batch norm, and ReLU."""
-    return [
-        nn.Conv2d(channels, out, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(out),
-        nn.ReLU(inplace=True),
-    ]
 
 
 def swap_neighbours(x: Tensor) -> Tensor:

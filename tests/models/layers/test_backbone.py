@@ -10,14 +10,14 @@ import torchvision
 
 from st_reid import torchreid_compat
 from st_reid.errors import UserError
-from st_reid.models.layers.backbone import BACKBONES, RESNETS, TORCHREID, build_backbone
+from st_reid.models.layers.backbone import BACKBONES, MOBILENETS, RESNETS, TORCHREID, build_backbone
 
 HEAVY = {"resnet101", "resnet152", "resnext101_32x8d", "se_resnet101", "se_resnext101_32x4d", "mudeep", "xception"}
 LIGHT = sorted(set(BACKBONES.names()) - HEAVY)
 
 
 def test_names():
-    assert set(BACKBONES.names()) == {*RESNETS, *TORCHREID}
+    assert set(BACKBONES.names()) == {*RESNETS, *MOBILENETS, *TORCHREID}
     assert set(TORCHREID) <= set(torchreid_compat.model_factory())
 
 
@@ -43,7 +43,10 @@ def test_heavy_backbone_yields_maps_and_trains_every_parameter(name):
     check_maps_and_gradients(name)
 
 
-@pytest.mark.parametrize(("name", "channels"), [("resnet18", 512), ("resnet50", 2048), ("osnet_x0_25", 128)])
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("resnet18", 512), ("resnet50", 2048), ("mobilenet_v2", 1280), ("osnet_x0_25", 128)],
+)
 def test_256_x_128_gives_16_x_8(name, channels):
     backbone = build_backbone(name).eval()
     with torch.inference_mode():
@@ -51,7 +54,7 @@ def test_256_x_128_gives_16_x_8(name, channels):
     assert backbone.channels == channels
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet50_ibn_a", "se_resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "resnet50_ibn_a", "se_resnet50"])
 def test_last_stride(name):
     with torch.inference_mode():
         sizes = [build_backbone(name, last_stride=s).eval()(torch.zeros(1, 3, 64, 32)).shape[2:] for s in (1, 2)]
@@ -71,6 +74,15 @@ def test_resnet_is_torchvisions(name):
         torch.testing.assert_close(backbone.eval()(x).flatten(1), reference.eval()(x))
 
 
+def test_mobilenet_is_torchvisions():
+    reference = torchvision.models.mobilenet_v2().eval()
+    backbone = build_backbone("mobilenet_v2", last_stride=2).eval()
+    backbone.load_state_dict({k: v for k, v in reference.state_dict().items() if "classifier" not in k}, strict=True)
+    x = torch.randn(2, 3, 64, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone(x), reference.features(x))
+
+
 def test_zero_init_residual():
     for name, norm in (("resnet18", "bn2"), ("resnet50", "bn3")):
         state = build_backbone(name, zero_init_residual=True).state_dict()
@@ -80,8 +92,9 @@ def test_zero_init_residual():
         for chosen, zero in ((None, True), (False, False)):  # from random weights it is the default
             weight = build_backbone(name, zero_init_residual=chosen).state_dict()[f"layer1.0.{norm}.weight"]
             assert bool(weight.any()) != zero
-    with pytest.raises(UserError, match=r"zero_init_residual means nothing to the backbone 'osnet_x0_25'.*resnet50"):
-        build_backbone("osnet_x0_25", zero_init_residual=True)
+    for name in ("osnet_x0_25", "mobilenet_v2"):
+        with pytest.raises(UserError, match=f"zero_init_residual means nothing to the backbone '{name}'.*resnet50"):
+            build_backbone(name, zero_init_residual=True)
 
 
 def test_unknown_backbone_gets_the_nearest_name():
@@ -104,11 +117,16 @@ def test_checkpoint_of_torchreid(tmp_path, wrap):
         torch.testing.assert_close(backbone(x), model.featuremaps(x))
 
 
-def test_checkpoint_of_torchvision(tmp_path):
-    reference = torchvision.models.resnet18()
-    torch.save(reference.state_dict(), tmp_path / "weights.pth")
-    backbone = build_backbone("resnet18", pretrained=str(tmp_path / "weights.pth"))
-    torch.testing.assert_close(backbone.layer4[1].conv2.weight, reference.layer4[1].conv2.weight)
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_checkpoint_of_torchvision(name, tmp_path, caplog):
+    reference = torchvision.models.get_model(name)
+    path = str(tmp_path / "weights.pth")
+    torch.save(reference.state_dict(), path)
+    with caplog.at_level("INFO"):
+        backbone = build_backbone(name, pretrained=path)
+    state = backbone.state_dict()
+    torch.testing.assert_close(state, {key: reference.state_dict()[key] for key in state})
+    assert f"{path}: {len(state)} entries loaded into the backbone {name}, 2 left out" in caplog.text
 
 
 def test_checkpoint_of_another_network(tmp_path):
@@ -135,7 +153,7 @@ def test_download_without_network(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     monkeypatch.setattr("gdown.download", offline)
-    for name in ("resnet18", "osnet_x0_25", "resnet50_ibn_a"):
+    for name in ("resnet18", "mobilenet_v2", "osnet_x0_25", "resnet50_ibn_a"):
         with pytest.raises(UserError, match=f"^{name}: the download .* failed: .*; pass pretrained=False, or the path"):
             build_backbone(name, pretrained=True)
 
