@@ -23,6 +23,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from st_reid.config import expected
 from st_reid.errors import UserError, first_line, one_line, unknown_name
 from st_reid.exits import Exit, Output, explain, flush_output, say
+from st_reid.stopping import StopRequest
 
 C = TypeVar("C")
 DEBUG = "--debug"
@@ -40,7 +41,8 @@ def run(command: Callable[[list[str]], None], name: str) -> NoReturn:
     argv = [argument for argument in sys.argv[1:] if argument != DEBUG]
     status: int = Exit.DONE
     try:
-        command(_import_modules(argv))
+        with StopRequest("nothing is half written, and the same command begins again"):
+            command(_import_modules(argv))
     except (Exception, KeyboardInterrupt) as error:
         if len(argv) < len(sys.argv) - 1:
             traceback.print_exception(error)

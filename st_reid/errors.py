@@ -15,19 +15,19 @@ class UserError(ValueError):
     """
 
 
-class Interrupted(Exception):  # noqa: N818 - it is no error
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM ended the run; its exit status is 128 plus the signal's number, as in the shell.
+
+    Like Python's own exception for Ctrl-C it is no ``Exception``, so nobody takes it for an error of what was called.
 
     Args:
         signum: the signal.
         hint: what to do about it, for the message.
-        agreed: whether all processes of the run stop at this place, and nothing is lost.
     """
 
-    def __init__(self, signum: int, hint: str, agreed: bool = False) -> None:
+    def __init__(self, signum: int, hint: str) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}; {hint}")
         self.status = 128 + signum
-        self.agreed = agreed
 
 
 def first_line(error: BaseException) -> str:

@@ -67,7 +67,9 @@ def _of_the_machine(error: BaseException, text: str) -> str | None:
         return None
     if "DataLoader worker" in text:
         return f"a process that reads images died ({text}); if memory ran out, lower data.workers; {goes_on}"
-    if "RANK" in os.environ and re.search("(?i)connection (closed|reset)|broken pipe|remote process", text):
+    if "RANK" in os.environ and re.search(
+        "(?i)connection (closed|reset)|broken pipe|remote process|timed out waiting", text
+    ):
         return f"another process of this run ended ({text}); its own message says why; {goes_on}"
     return None
 

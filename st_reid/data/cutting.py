@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -18,12 +18,13 @@ from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_rows, write
 from st_reid.data.tracklet import read_splits
 from st_reid.data.video import Video, crop_box, frames_of
 from st_reid.errors import UserError
-from st_reid.files import check_output, partial_folder
+from st_reid.files import only_writer, partial_path, remove_left_in
 
 JPEG_QUALITY = 95
 logger = logging.getLogger(__name__)
 
 
+@only_writer
 def cut(
     video: str,
     tracks: str,
@@ -52,12 +53,12 @@ def cut(
     if identities is not None and not Path(identities).is_file():
         raise UserError(f"no file {identities}")
     _check_labels(camera, split)
-    _check_folder(folder, taken.source, append)
+    before = _check_folder(folder, taken.source, append)
     boxes, rate = taken.read_tracks(BoxesConfig(strict=strict, **options), fps)
     persons = {} if identities is None else _persons_of_tracks(Path(identities), boxes)
 
-    before = list(read_rows(folder)) if append else []
-    with partial_folder(folder) as partial:
+    with partial_path(folder / taken.source if append else folder) as partial:
+        partial.mkdir()
         rows = [
             FrameRow(split, taken.tracklet(track), path, persons.get(track, ""), camera, time)
             for track, path, time in _write_crops(taken, boxes, partial, rate, strict)
@@ -74,7 +75,13 @@ def cut(
 
 
 def _append(partial: Path, output: Path, source: str) -> None:
-    """Move the images, then the manifest that lists them: until then they are not part of the dataset."""
+    """Move the images, then the manifest that lists them: until then they are not part of the dataset.
+
+    What a kill between the two leaves is a folder that no row names; the next time it is replaced.
+    """
+    if (output / source).exists():
+        logger.info("%s, which no row of %s names, is replaced", output / source, FILE_NAME)
+        os.rename(output / source, partial / "replaced")
     os.rename(partial / source, output / source)
     try:
         os.replace(partial / FILE_NAME, output / FILE_NAME)
@@ -89,15 +96,21 @@ def _check_labels(camera: str, split: str) -> None:
         raise UserError(f"camera is {camera!r}; expected a label without slashes")
 
 
-def _check_folder(output: Path, source: str, append: bool) -> None:
-    if append:
-        if not (output / FILE_NAME).is_file():
-            raise UserError(f"nothing to append to: no {FILE_NAME} in {output}; leave --append out to make it")
-        if (output / source).exists():
-            raise UserError(f"{output} has a video {source!r} already; rename the file or pass another --camera")
-    elif output.exists():
-        raise UserError(f"{output} exists; pass another --output, or --append to add the video to the dataset in it")
-    check_output(output)
+def _check_folder(output: Path, source: str, append: bool) -> list[FrameRow]:
+    """Return the rows that the dataset has already."""
+    if not append:
+        if output.exists():
+            raise UserError(
+                f"{output} exists; pass another --output, or --append to add the video to the dataset in it"
+            )
+        return []
+    if not (output / FILE_NAME).is_file():
+        raise UserError(f"nothing to append to: no {FILE_NAME} in {output}; leave --append out to make it")
+    remove_left_in(output)
+    rows = list(read_rows(output))
+    if any(PurePosixPath(row.path).parts[:1] == (source,) for row in rows):
+        raise UserError(f"{output} has a video {source!r} already; rename the file or pass another --camera")
+    return rows
 
 
 def _persons_of_tracks(file: Path, boxes: dict[int, list[Box]]) -> dict[int, str]:

@@ -27,7 +27,7 @@ from st_reid.drawing.curves import dataset_overview
 from st_reid.drawing.sheet import NEUTRAL, WRONG, Cell, draw_sheet, spread_evenly
 from st_reid.errors import UserError, unknown_name
 from st_reid.evaluation.protocol import QueryGallery
-from st_reid.files import check_new_folder, folder_written_whole, write_json
+from st_reid.files import check_new_folder, folder_written_whole, locked, write_json
 
 PURPOSES = ("train", "evaluate", "extract")
 SHEET_CELLS, SHEET_COLUMNS = 40, 5
@@ -76,8 +76,17 @@ def check(
         raise unknown_name("purpose", str(purpose), PURPOSES)
     sources = sources or _guess(root)
     folder = Path(output or f"runs/check-{sources}")
-    check_new_folder(folder)
-    dataset = read_dataset(sources, root, options)
+    with locked(folder):
+        check_new_folder(folder)
+        dataset = read_dataset(sources, root, options)
+        report = _write(dataset, folder, purpose, persons, tiny, read)
+    _announce(report, folder)
+    if report["failures"]:
+        raise UserError(f"this would fail: {'; '.join(report['failures'])}")
+    return folder
+
+
+def _write(dataset: Dataset, folder: Path, purpose: str | None, persons: int, tiny: int, read: bool) -> CheckReport:
     everything = list({t.name: t for some in dataset.splits.values() for t in some}.values())
     if not everything:
         raise UserError(f"{dataset.name}: no tracklets")
@@ -101,10 +110,7 @@ def check(
     with folder_written_whole(folder) as partial:
         write_json(report, partial / "check.json")
         _draw(dataset, everything, images, partial)
-    _announce(report, folder)
-    if failures:
-        raise UserError(f"this would fail: {'; '.join(failures)}")
-    return folder
+    return report
 
 
 def find_failures(dataset: Dataset, purpose: str | None = None, persons: int = 8) -> list[str]:

@@ -25,7 +25,7 @@ from st_reid.evaluation.rankings import Evaluation, chooses_constants, evaluate_
 from st_reid.evaluation.sheets import Pictures, pictures_of_features, pictures_of_tracklets
 from st_reid.features.extraction import extract_features
 from st_reid.features.feature_set import FeatureSet
-from st_reid.files import check_new_folder, folder_written_whole, write_json
+from st_reid.files import check_new_folder, folder_written_whole, locked, write_json
 from st_reid.models.loading import LoadedModel, load_for_evaluation
 from st_reid.runtime.compute import Compute
 from st_reid.runtime.distributed import together
@@ -81,10 +81,11 @@ def evaluate(
         if config.frames in SINGLE_FRAMES and loaded.fixed_length:
             raise UserError(f"{weights} was exported for clips of {loaded.spec.seq_len} frames; pass its checkpoint")
         folder = Path(output or f"runs/evaluate-{loaded.arch}-{sources}")
-        check_new_folder(folder)
-        with on.world.first_of_node():
-            dataset = read_dataset(sources, root, read.options)
-        return _evaluate_model(loaded, dataset, folder, config, read, on, baselines, settings)
+        with on.world.only_writer(folder):
+            check_new_folder(folder)
+            with on.world.first_of_node():
+                dataset = read_dataset(sources, root, read.options)
+            return _evaluate_model(loaded, dataset, folder, config, read, on, baselines, settings)
 
 
 def _evaluate_model(
@@ -132,7 +133,15 @@ def _evaluate_file(features: FeatureSet, output: str | None, config: EvalConfig,
     about = features.about
     arch, dataset = str(about.get("arch", "unknown")), str(about.get("dataset", "features"))
     folder = Path(output or f"runs/evaluate-{arch}-{dataset}")
-    check_new_folder(folder)
+    with locked(folder):
+        check_new_folder(folder)
+        return _rank_file(features, arch, dataset, folder, config, settings)
+
+
+def _rank_file(
+    features: FeatureSet, arch: str, dataset: str, folder: Path, config: EvalConfig, settings: Mapping[str, Any]
+) -> Path:
+    about = features.about
     train, query, gallery = (features.of_split(split) for split in SPLITS)
     pairs = QueryGallery.of(query, gallery, config)
     logger.info(f"{dataset}: {len(query)} queries, {len(gallery)} gallery tracklets")

@@ -14,7 +14,7 @@ from st_reid.evaluation.check import WORDS, CheckReport
 from st_reid.evaluation.report import Report, gains_in, rankings_in, say_interval, shares
 from st_reid.features.calibrate import CalibrationReport
 from st_reid.features.search import SearchReport
-from st_reid.files import check_output, write_text
+from st_reid.files import locked, write_text
 
 logger = logging.getLogger(__name__)
 TITLES = {
@@ -36,18 +36,21 @@ def write_page(folder: str | Path, output: str | Path | None = None) -> Path:
     """
     folder = Path(folder)
     file = folder / "report.html" if output is None else Path(output)
-    if output is not None and file.exists():
-        raise UserError(f"{file} exists; pass another --output")
-    check_output(file.parent)
+    with locked(file):
+        if output is not None and file.exists():
+            raise UserError(f"{file} exists; pass another --output")
+        write_text(_render(folder), file)
+    logger.info("page: %s", file)
+    return file
+
+
+def _render(folder: Path) -> str:
     page = _page_of(folder)
     if (folder / "config.yaml").is_file():
         page.details["Configuration"] = (folder / "config.yaml").read_text(encoding="utf-8")
     paths = sorted([*folder.glob("*.png"), *folder.glob("plots/*.png")], key=_place)
     pictures = {TITLES.get(path.stem, path.stem.replace("_", " ")): path.read_bytes() for path in paths}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(render(page, pictures), file)
-    logger.info("page: %s", file)
-    return file
+    return render(page, pictures)
 
 
 def _place(path: Path) -> tuple[int, str]:

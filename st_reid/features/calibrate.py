@@ -13,7 +13,7 @@ from st_reid.drawing.curves import calibration_curves
 from st_reid.errors import UserError
 from st_reid.features.calibration import RATES, Calibration, Pairs, bootstrap_threshold, label_pairs, open_set
 from st_reid.features.feature_set import FeatureSet
-from st_reid.files import check_new_folder, folder_written_whole, write_json
+from st_reid.files import check_new_folder, folder_written_whole, only_writer, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class CalibrationReport(TypedDict):
     open_set: OpenSetRow
 
 
+@only_writer
 def calibrate(
     features: str,
     output: str,

@@ -25,15 +25,16 @@ from st_reid.features.extractor import TrackletExtractor
 from st_reid.features.feature_set import FeatureSet, check_path
 from st_reid.features.parts import Parts, Row, stamp
 from st_reid.features.video import features_of_video, list_videos
-from st_reid.files import check_output
+from st_reid.files import only_writer
 from st_reid.models.fingerprint import digest_of
 from st_reid.models.loading import LoadedModel, load_for_evaluation
 from st_reid.runtime.compute import Compute
-from st_reid.runtime.stopping import StopRequest
+from st_reid.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 
 
+@only_writer
 def extract(
     *,
     weights: str,
@@ -87,7 +88,7 @@ def extract(
     parts = Parts(file, {**about, "thumbnails": thumbnails, "source": digest_of(source.identity)})
     with StopRequest("the same command resumes"):
         extracted = parts.keep(source.rows(parts.names()))
-    features = parts.unite(about)
+    features = parts.unite(about, source.names)
     count, dim = features.features.shape
     logger.info(
         f"{file}: {count} tracklets of {features.frames.sum()} frames, {dim} numbers each, "
@@ -103,16 +104,17 @@ class Source(NamedTuple):
         identity: plain values that identify it, so that nothing is resumed with another source.
         about: its metadata in the file of features.
         rows: yields the tracklets whose names are not among those given.
+        names: of all tracklets; ``None`` where only reading them tells.
     """
 
     identity: Any
     about: dict[str, Any]
     rows: Callable[[set[str]], Iterator[Row]]
+    names: Sequence[str] | None = None
 
 
 def _check(output: Path, sampler: str) -> None:
     check_path(output)
-    check_output(output.parent)
     if output.exists():
         raise UserError(f"{output} exists; pass another --output, or remove it")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -177,4 +179,4 @@ def _of_dataset(
             yield Row(t.name, t.person, t.camera, first, len(t), feature, picture, splits[i], last)
 
     identity = [(t.name, t.person, t.camera, t.time, [str(path) for path in t.paths]) for t in tracklets]
-    return Source(identity, {"dataset": dataset.name, "notes": dataset.notes}, rows)
+    return Source(identity, {"dataset": dataset.name, "notes": dataset.notes}, rows, [t.name for t in tracklets])

@@ -19,7 +19,7 @@ from st_reid.errors import UserError
 from st_reid.features import filters
 from st_reid.features.calibration import Calibration
 from st_reid.features.feature_set import FeatureSet
-from st_reid.files import check_output, write_text
+from st_reid.files import only_writer, write_text
 from st_reid.retrieval import CosineDistance
 from st_reid.retrieval.ranking import encode_labels
 
@@ -104,6 +104,7 @@ def purity_and_coverage(groups: Sequence[int] | NDArray[np.int64], persons: NDAr
     }
 
 
+@only_writer
 def group_tracklets(
     features: str,
     output: str,
@@ -122,7 +123,6 @@ def group_tracklets(
     file = Path(output)
     if file.exists():
         raise UserError(f"{file} exists; pass another --output")
-    check_output(file.parent)
     tracklets = FeatureSet.load(features)
     if (calibration is None) == (threshold is None):
         advice = "" if calibration is not None else f"; {advise_threshold(tracklets)}"
@@ -132,7 +132,6 @@ def group_tracklets(
     if threshold is None:
         threshold = Calibration.load(calibration or "", tracklets).same
     groups = group(tracklets, threshold, None if at_once else seen_at_once(tracklets))
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_text(_as_csv(tracklets, groups), file)
     _announce(tracklets, groups, threshold, file)
     return file

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from st_reid.errors import UserError
 from st_reid.features.feature_set import ADDED, COLUMNS, SPLIT, FeatureSet, concatenate
-from st_reid.files import write_text
+from st_reid.files import remove_left_in, write_text
 from st_reid.models.fingerprint import as_json
 
 logger = logging.getLogger(__name__)
@@ -50,16 +51,15 @@ class Parts:
         self.output = output
         self.folder = output.with_name(f".{output.name}.parts")
         self.about = about
-        stored = self.folder / "about.json"
-        if self.folder.exists() and not (
-            stored.exists() and json.loads(stored.read_text()) == json.loads(as_json(about))
-        ):
+        if self.folder.exists() and not self._is_same():
             logger.info("%s is of other weights, settings or tracklets: from the start", self.folder)
             shutil.rmtree(self.folder)
+        remove_left_in(self.folder)
+        self._expected = [name for path in self._paths() for name in FeatureSet.load(path).tracklet.tolist()]
 
     def names(self) -> set[str]:
         """Return the tracklets that are done."""
-        return {str(name) for path in self._paths() for name in FeatureSet.load(path).tracklet}
+        return set(self._expected)
 
     def keep(self, rows: Iterable[Row]) -> int:
         """Write rows as they come; return their number.
@@ -73,6 +73,7 @@ class Parts:
         try:
             for row in rows:
                 waiting.append(row)
+                self._expected.append(row.tracklet)
                 count += 1
                 if time.monotonic() - written > PART_SECONDS:
                     self._write(waiting)
@@ -81,17 +82,22 @@ class Parts:
             self._write(waiting)
         return count
 
-    def unite(self, about: dict[str, Any]) -> FeatureSet:
+    def unite(self, about: dict[str, Any], names: Iterable[str] | None = None) -> FeatureSet:
         """Write the parts as one file, in the order in which they were extracted, and remove them.
 
+        Args:
+            about: the metadata of the file.
+            names: the tracklets that there have to be, each once; ``None`` for those that were done or came.
+
         Raises:
-            UserError: there are none.
+            UserError: there are none, or the parts do not hold exactly these tracklets.
         """
         parts = [FeatureSet.load(path) for path in self._paths()]
         if not parts:
             raise UserError(
                 "no tracklets to extract features of: no box lies in a picture; do videos and tracks belong together?"
             )
+        self._check(Counter(name for part in parts for name in part.tracklet.tolist()), names)
         pictures = [p.thumbnails for p in parts if p.thumbnails is not None]
         united = FeatureSet(
             **concatenate(parts), thumbnails=np.concatenate(pictures) if pictures else None, about=about
@@ -99,6 +105,20 @@ class Parts:
         united.save(self.output)
         shutil.rmtree(self.folder)
         return united
+
+    def _is_same(self) -> bool:
+        try:
+            return bool(json.loads((self.folder / "about.json").read_text()) == json.loads(as_json(self.about)))
+        except (OSError, ValueError):
+            return False
+
+    def _check(self, found: Counter[str], names: Iterable[str] | None) -> None:
+        expected = Counter(self._expected if names is None else names)
+        if wrong := sorted((expected - found) + (found - expected)):
+            raise UserError(
+                f"the parts in {self.folder} are not the {expected.total()} extracted tracklets: {len(wrong)} names "
+                f"are missing or too many, {wrong[0]!r} first; remove the folder and extract again"
+            )
 
     def _write(self, rows: Sequence[Row]) -> None:
         if not rows:
@@ -113,10 +133,11 @@ class Parts:
             thumbnails=np.stack(pictures) if pictures else None,
             about=self.about,
         )
-        part.save(self.folder / f"{len(self._paths()):05d}.npz")
+        number = max((int(path.stem) for path in self._paths()), default=-1) + 1
+        part.save(self.folder / f"{number:05d}.npz")
 
     def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("*.npz"))
+        return sorted(self.folder.glob("[0-9]*.npz"))
 
 
 def stamp(file: Path) -> tuple[str, int, int]:

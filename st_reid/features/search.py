@@ -25,7 +25,7 @@ from st_reid.features.extractor import TrackletExtractor
 from st_reid.features.feature_set import SUFFIXES, FeatureSet, same_model
 from st_reid.features.filters import Excluded, Filters, persons_there
 from st_reid.features.joint import joint_distance_of
-from st_reid.files import check_new_folder, folder_written_whole, write_json, write_text
+from st_reid.files import check_new_folder, folder_written_whole, locked, only_writer, write_json, write_text
 from st_reid.models.loading import load_for_evaluation
 from st_reid.retrieval import CosineDistance, Index, SpatialTemporalModel, nearest
 from st_reid.retrieval.matrix import Matrix
@@ -79,6 +79,7 @@ class SearchReport(TypedDict):
     queries: list[QueryRow]
 
 
+@only_writer
 def search(
     features: str,
     query: Sequence[str],
@@ -265,9 +266,10 @@ def _index(features: Path, gallery: FeatureSet) -> Index:
         logger.info("building the index %s of %d tracklets", path, len(gallery))
         index = Index.build(gallery.features)
         try:
-            index.save(path, digest)
-        except OSError as error:
-            logger.warning("the index cannot be kept at %s (%s); the next search builds it again", path, error.strerror)
+            with locked(path, wait=True):  # another search may build the same
+                index.save(path, digest)
+        except (UserError, OSError) as error:
+            logger.warning("the index cannot be kept at %s (%s); the next search builds it again", path, error)
     return index
 
 

@@ -8,7 +8,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,7 @@ from st_reid.data.datasets import read_dataset
 from st_reid.data.loader import eval_loader
 from st_reid.data.transforms import to_float
 from st_reid.errors import UserError, first_line
-from st_reid.files import check_output, written_whole
+from st_reid.files import locked, only_writer, written_whole
 from st_reid.models.checkpoints import save_checkpoint
 from st_reid.models.exported import ABOUT, INPUT, OUTPUT, PACKAGES, ExportedModel, need_packages
 from st_reid.models.frame_level import FrameLevel
@@ -58,6 +58,7 @@ class Agreement:
     exported_seconds: float
 
 
+@only_writer
 def export(
     *,
     weights: str,
@@ -94,31 +95,33 @@ def export(
     loaded = load_for_evaluation(weights, arch, options, sampler=sampler, batch=batch, seed=seed, **chosen)
     about = _about(loaded, fixed_length=seq_len is not None)
     text = json.dumps(about, indent=2) + "\n"
-    if sidecar.exists() and sidecar.read_bytes() != text.encode():  # the .onnx and the .pt2 of a model share this file
-        raise UserError(f"{sidecar} exists, and is of another model; pass another --output")
-    spec = replace(loaded.spec, seq_len=about["seq_len"])
-    to_check = {"random": _random_clips(spec)}
-    if sources is not None:
-        to_check |= _clips_of_dataset(sources, root, clips, spec, read)
+    with locked(sidecar, wait=True):  # the .onnx and the .pt2 of a model share this file
+        if sidecar.exists() and sidecar.read_bytes() != text.encode():
+            raise UserError(f"{sidecar} exists, and is of another model; pass another --output")
+        spec = replace(loaded.spec, seq_len=about["seq_len"])
+        to_check = {"random": _random_clips(spec)}
+        if sources is not None:
+            to_check |= _clips_of_dataset(sources, root, clips, spec, read)
 
-    program = _trace(loaded.model, to_check["random"], loaded.arch)
-    write = _convert(program, about, number) if number is not None else _archive(program, text)
-    with _folder(file.parent), written_whole(file) as model_file, written_whole(sidecar) as about_file:
-        about_file.write(text.encode())
-        write(model_file)
-        model_file.flush()
-        exported = _load(Path(model_file.name), file.suffix, about)
-        agreement = _compare(loaded.model, exported, to_check, batch, runs)
-        worst = max(agreement.differences.values())
-        if not worst <= TOLERANCE:  # also if it is not a number
-            raise UserError(
-                f"the export of {loaded.arch} is not the model: unit-length features differ by up to {worst:.1e}, "
-                f"more than {TOLERANCE:.0e}; nothing was written"
-            )
+        program = _trace(loaded.model, to_check["random"], loaded.arch)
+        write = _convert(program, about, number) if number is not None else _archive(program, text)
+        with written_whole(file) as model_file, written_whole(sidecar) as about_file:
+            about_file.write(text.encode())
+            write(model_file)
+            model_file.flush()
+            exported = _load(Path(model_file.name), file.suffix, about)
+            agreement = _compare(loaded.model, exported, to_check, batch, runs)
+            worst = max(agreement.differences.values())
+            if not worst <= TOLERANCE:  # also if it is not a number
+                raise UserError(
+                    f"the export of {loaded.arch} is not the model: unit-length features differ by up to {worst:.1e}, "
+                    f"more than {TOLERANCE:.0e}; nothing was written"
+                )
     _announce(spec, batch, runs, agreement, file)
     return agreement
 
 
+@only_writer
 def export_weights(
     weights: str, output: str, arch: str | None = None, options: Mapping[str, Any] | None = None
 ) -> None:
@@ -132,11 +135,9 @@ def export_weights(
         raise UserError(f"output {file}: weights for torchreid are a {TORCHREID} file; pass such a name")
     if file.exists():
         raise UserError(f"{file} exists; pass another --output, or remove it")
-    check_output(file.parent)
     loaded = load_for_evaluation(weights, arch, options)
     if not isinstance(loaded.model, FrameLevel):
         raise UserError(f"{loaded.arch} is no model of torchreid's; expected a frame-level one, such as osnet_x1_0")
-    file.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint({"state_dict": loaded.model.model.state_dict(), "epoch": 0}, file)
     logger.info(f"{file}: {loaded.arch} for torchreid.utils.load_pretrained_weights and what is built on it")
 
@@ -149,7 +150,6 @@ def _check(output: Path, sources: str | None, root: str | None) -> None:
         raise UserError(f"root is {root}, but of which dataset? pass its name as --sources")
     if output.exists():
         raise UserError(f"{output} exists; pass another --output, or remove it")
-    check_output(output.parent)
     if output.suffix == ".onnx":
         need_packages(PACKAGES)
 
@@ -299,20 +299,6 @@ def _announce(spec: ClipSpec, batch: int, runs: int, agreement: Agreement, outpu
         f"{in_export:.1f} ms exported (median of {runs}, CPU)"
     )
     logger.info(f"{output} ({output.stat().st_size / 1e6:.1f} MB) and {output.with_suffix('.json').name}")
-
-
-@contextmanager
-def _folder(folder: Path) -> Iterator[None]:
-    """Make a folder; if the body fails, all folders that were made are removed."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        for path in made:
-            with suppress(OSError):  # another program has put something there
-                path.rmdir()
-        raise
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,12 +23,13 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from tqdm import tqdm
 
-from st_reid.errors import Interrupted, UserError, first_line
-from st_reid.runtime.lifeline import Lifeline
+from st_reid.errors import UserError, first_line
+from st_reid.files import locked
 
 T = TypeVar("T")
-TIMEOUT = timedelta(hours=2)  # one process may rank for long while the others wait; dead processes are noticed anyway
-MEETING = timedelta(minutes=10)  # a process that dies before the connection is not noticed
+MEETING = timedelta(minutes=10)  # until all have come
+TIMEOUT = timedelta(minutes=10)  # of an exchange: a machine without power or network closes no connection
+WAITING = timedelta(hours=2)  # for a process that downloads, ranks or writes alone
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,27 @@ class World:
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process has come here, however long one of them works alone."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(group=_waiting)
+
+    @contextmanager
+    def only_writer(self, output: Path) -> Iterator[None]:
+        """Let the first process hold the lock of an output for all, see :func:`~st_reid.files.locked`.
+
+        Raises:
+            UserError: it cannot, in every process.
+        """
+        refused: UserError | None = None
+        with ExitStack() as stack:
+            if self.is_main:
+                try:
+                    stack.enter_context(locked(output))
+                except UserError as error:
+                    refused = error
+            if self.any(refused is not None)[0]:
+                raise refused or UserError(f"{output} cannot be written; the first process says why")
+            yield
 
     @contextmanager
     def first_of_node(self) -> Iterator[None]:
@@ -146,49 +166,44 @@ class World:
 
 ALONE = World()
 
-# Global in this process, like torch's group: the store, the number of the run, and the watcher.
+# Global in this process, like torch's group: the store, the number of the run, and the group that waits for long.
 _store: dist.Store | None = None
 _runs = 0
-_lifeline: Lifeline | None = None
+_waiting: Any = None
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Run the body with all processes connected, and disconnect afterwards; an error in one stops all."""
-    global _lifeline
+    """Run the body with all processes connected, and disconnect afterwards.
+
+    If one of them ends early, the system closes its connections, and what the others exchange next is an error.
+    """
+    global _waiting
     try:
         yield
-        if _lifeline is not None:
-            dist.barrier()  # do not disconnect while another process still needs it
-            _lifeline.say_goodbye()
+        if _waiting is not None:
+            dist.barrier(group=_waiting)  # do not disconnect while another process still needs it
             dist.destroy_process_group()
-    except BaseException as error:
-        if _lifeline is not None:
-            if isinstance(error, Interrupted) and error.agreed:
-                _lifeline.say_goodbye()  # all stop here, but the first one may still be writing
-            else:
-                _lifeline.cut()
-        raise
     finally:
-        _lifeline = None
+        _waiting = None
 
 
 def _meet(size: int, backend: str) -> None:
     """Connect to the others; a later run in the same processes uses the same store, with its own names."""
-    global _store, _runs, _lifeline
+    global _store, _runs, _waiting
     try:
         if _store is None:
             _store = next(dist.rendezvous("env://", timeout=MEETING))[0]
         _runs += 1
         rank, store = int(os.environ["RANK"]), dist.PrefixStore(f"st_reid/{_runs}", _store)
-        _lifeline = Lifeline(store, rank, size, os.environ["MASTER_ADDR"], MEETING)
-    except (dist.DistError, OSError, ValueError) as error:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        _waiting = dist.new_group(backend="gloo", timeout=WAITING)
+    except (dist.DistError, RuntimeError, OSError, ValueError) as error:
         where = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         raise UserError(
             f"the {size} processes could not meet at {where} ({first_line(error).rstrip('.')}); "
             f"start all of them within {MEETING.total_seconds():g} s, as torchrun does"
         ) from None
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
 
 
 class _Gather(Function):

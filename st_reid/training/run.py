@@ -26,18 +26,18 @@ from st_reid.evaluation.rankings import Evaluation, chooses_constants, evaluate_
 from st_reid.evaluation.sheets import pictures_of_tracklets
 from st_reid.features.extraction import extract_features
 from st_reid.features.feature_set import FeatureSet
-from st_reid.files import write_json
+from st_reid.files import remove_left_in, write_json
 from st_reid.models.checkpoints import load_checkpoint
 from st_reid.models.factory import check_model, create_model
 from st_reid.runtime.compute import Compute
 from st_reid.runtime.distributed import together
 from st_reid.runtime.environment import environment
-from st_reid.runtime.stopping import StopRequest
+from st_reid.stopping import StopRequest
 from st_reid.training.epoch import Totals, train_one_epoch
 from st_reid.training.learner import Learner
 from st_reid.training.losses import ClipLoss
 from st_reid.training.optim import make_optimizer, make_scheduler
-from st_reid.training.run_folder import BEST, Checkpoints, read_resumed, run_folder
+from st_reid.training.run_folder import BEST, Checkpoints, check_folder, folder_of, read_resumed
 from st_reid.training.run_log import RunLog
 from st_reid.training.splits import Splits, read_splits
 
@@ -53,11 +53,15 @@ def train(config: TrainConfig) -> Path:
     Raises:
         UserError: an invalid setting, dataset, weights or folder.
     """
+    check_combinations(config)
+    check_model(config.arch, config.model.options)
     with together():
-        run = TrainingRun(config)
-        with run.stop:
-            run.fit()
-            return run.finish()
+        compute = Compute.choose(config.device, config.precision, config.compute)
+        with compute.world.only_writer(folder_of(config)):
+            run = TrainingRun(config, compute)
+            with run.stop:
+                run.fit()
+                return run.finish()
 
 
 class TrainingRun:
@@ -65,23 +69,22 @@ class TrainingRun:
 
     Args:
         config: every setting.
+        compute: where it runs. Its first process holds the lock of the run's folder.
 
     Raises:
         UserError: see :func:`train`.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, compute: Compute) -> None:
         self.config = config
-        check_combinations(config)
-        check_model(config.arch, config.model.options)
-        self.compute = Compute.choose(config.device, config.precision, config.compute)
-        self.world = self.compute.world
+        self.compute = compute
+        self.world = compute.world
         if config.optim.sync_batchnorm and self.compute.device.type != "cuda":
             raise UserError(
                 f"optim.sync_batchnorm needs GPUs, and the device is {self.compute.device}; leave it false, or pass "
                 "optim.freeze_batchnorm"
             )
-        self.folder = run_folder(config)
+        self.folder = check_folder(config)
         self.checkpoints = Checkpoints(self.folder / "checkpoints", config.checkpoint.keep)
         resumed = read_resumed(config)
         self.splits = read_splits(config, self.world)
@@ -111,6 +114,8 @@ class TrainingRun:
         self.world.barrier()  # all processes have checked the folder before it is made
         if self.world.is_main:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self.folder, self.checkpoints.folder):
+                remove_left_in(folder)
             write_config(self.config, self.folder)
         with self.stop.held(), self.log.board(purge_step=self.epoch + 1) as board:
             self._save()  # a run that fails in its first epoch can be resumed too

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -12,14 +13,14 @@ from typing import Any
 
 from st_reid.config import TrainConfig
 from st_reid.errors import UserError
-from st_reid.files import PARTIAL, check_output, remove_partial
+from st_reid.files import check_output, is_ours, partial_path
 from st_reid.models.checkpoints import load_checkpoint, save_checkpoint, save_weights
 
 logger = logging.getLogger(__name__)
 
 LAST = "last.pth"
 BEST = "best.pth"
-NUMBERED = "epoch*-batch*.pth"
+NUMBERED = "epoch[0-9]*-batch[0-9]*.pth"
 RESUME_ONLY = ("optimizer", "scheduler", "scaler", "learned", "averaged_steps", "totals")
 """The entries of a checkpoint that are only needed to resume: two thirds of the file."""
 
@@ -48,12 +49,13 @@ class Checkpoints:
             UserError: it cannot be written; earlier checkpoints are intact.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        remove_partial(self.folder)
         path = self.folder / f"epoch{epoch:04d}-batch{batch:05d}.pth"
         save_checkpoint(checkpoint, path)
         self._rename_last(path)
-        for old in self._newest_first()[self.keep :]:
-            old.unlink()
+        newest = self.newest_first()
+        place = newest.index(path)
+        for other in newest[:place] + newest[place + self.keep :]:  # what is ahead, this run has resumed from before
+            other.unlink()
 
     def save_best(self, checkpoint: Mapping[str, Any]) -> None:
         """Write the chosen model without the entries that only resuming needs: ``best.pth``, and weights to share."""
@@ -62,25 +64,35 @@ class Checkpoints:
         save_weights(chosen, self.folder / BEST.replace(".pth", ".safetensors"))
 
     def _rename_last(self, path: Path) -> None:
-        link = self.folder / f".{LAST}{PARTIAL}{os.getpid()}"
-        try:
-            os.link(path, link)  # a second name for the same bytes
-        except OSError:  # a file system without hard links
-            shutil.copyfile(path, link)
-        os.replace(link, self.folder / LAST)
+        with partial_path(self.folder / LAST) as link:
+            try:
+                os.link(path, link)  # a second name for the same bytes
+            except OSError:  # a file system without hard links
+                shutil.copyfile(path, link)
+            os.replace(link, self.folder / LAST)
 
-    def _newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob(NUMBERED), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    def newest_first(self) -> list[Path]:
+        """Return the checkpoints by their places in the run, which their names say; a clock may be set back."""
+
+        def place(path: Path) -> list[int]:
+            return [int(number) for number in re.findall(r"\d+", path.name)]
+
+        return sorted(self.folder.glob(NUMBERED), key=place, reverse=True)
 
 
-def run_folder(config: TrainConfig) -> Path:
-    """Return the folder for a run.
+def folder_of(config: TrainConfig) -> Path:
+    """Return the folder of a run."""
+    return Path(config.output or f"runs/{config.arch}-{config.sources}-seed{config.seed}")
+
+
+def check_folder(config: TrainConfig) -> Path:
+    """Return the folder of a run, which is empty but for what a run leaves that is killed before it has begun.
 
     Raises:
         UserError: there is a run in it already, or it cannot be made.
     """
-    folder = Path(config.output or f"runs/{config.arch}-{config.sources}-seed{config.seed}")
-    if config.resume is None and folder.exists() and any(folder.iterdir()):
+    folder = folder_of(config)
+    if config.resume is None and folder.exists() and not all(map(is_ours, folder.iterdir())):
         raise UserError(f"{folder} holds a run already; pass another --output, or --resume {folder} to resume that run")
     check_output(folder)
     return folder
@@ -113,7 +125,7 @@ def read_resumed(config: TrainConfig) -> dict[str, Any] | None:
 
 def _one_before(path: Path) -> str:
     """Return which other checkpoint can be resumed from, for the message about a damaged one."""
-    for other in Checkpoints(path.parent, 0)._newest_first():
+    for other in Checkpoints(path.parent, 0).newest_first():
         if other.exists() and path.exists() and other.samefile(path):
             continue
         try:

@@ -20,6 +20,7 @@ from st_reid.data.datasets.manifest import read_folder, read_rows
 from st_reid.data.datasets.walkers import FULL, Size, make, plans
 from st_reid.errors import UserError
 from st_reid.evaluation.baselines import color_histogram
+from st_reid.files import PARTIAL
 
 TINY = Size(train=4, test=4, distractors=2, frames=(3, 4))
 MAKE = (
@@ -136,10 +137,7 @@ def test_killed_in_the_middle_leaves_nothing_half_made(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not folder.exists()
-    left = [p for p in tmp_path.iterdir() if p.name.startswith(".w.")]
-    assert len(left) == 1
-    old = time.time() - 2 * walkers.STALE_SECONDS
-    os.utime(left[0], (old, old))
+    assert any(PARTIAL in p.name for p in tmp_path.iterdir())
     make(folder, 0, TINY)
     assert [p.name for p in tmp_path.iterdir()] == ["w"]
     assert len(read_folder(folder, "walkers").query) == 8
@@ -159,24 +157,14 @@ def test_two_processes_at_once(tiny, tmp_path):
     folder = tmp_path / "w"
     code = MAKE.format(size="4, 4, 2, (3, 4)")
     both = [subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.PIPE) for _ in range(2)]
+    drawn = 0
     for process in both:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors.decode()
+        drawn += b"tracklet/s" in errors
+    assert drawn == 1, "the other one waits for it"
     assert [p.name for p in tmp_path.iterdir()] == ["w"]
     assert pixels(folder).keys() == pixels(tiny).keys()
-
-
-def test_the_loser_uses_the_winners(tmp_path, monkeypatch):
-    folder = tmp_path / "w"
-
-    def lose(unfinished: Path, seed: int, size: Size) -> None:
-        folder.mkdir()
-        (folder / "manifest.csv").write_text("the winner's")
-
-    monkeypatch.setattr(walkers, "_draw", lose)
-    make(folder, 0, TINY)
-    assert (folder / "manifest.csv").read_text() == "the winner's"
-    assert [p.name for p in tmp_path.iterdir()] == ["w"]
 
 
 def wait_for(condition, seconds: float = 60) -> None:
@@ -203,6 +191,27 @@ class TestRead:
         before = folder.stat().st_mtime_ns
         assert read_dataset("walkers", options={"seed": 3}) == data
         assert folder.stat().st_mtime_ns == before
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no owners of files")
+    def test_nobody_else_writes_into_the_cache(self, tmp_path, monkeypatch):
+        cache = tmp_path / "cache"
+        monkeypatch.setenv("ST_REID_CACHE", str(cache))
+        read_dataset("walkers")
+        assert cache.stat().st_mode & 0o777 == 0o700
+        cache.chmod(0o777)
+        read_dataset("walkers")
+        assert cache.stat().st_mode & 0o777 == 0o755
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+    def test_a_cache_of_another_user(self, tmp_path, monkeypatch):
+        cache = tmp_path / "cache"
+        monkeypatch.setenv("ST_REID_CACHE", str(cache))
+        cache.mkdir()
+        os.chown(cache, 12345, -1)
+        with pytest.raises(UserError, match=r"is of another user, .*; set ST_REID_CACHE to .* --root"):
+            read_dataset("walkers")
+        assert list(cache.iterdir()) == []
+        assert read_dataset("walkers", cache).name == "walkers"  # who names it trusts it
 
     def test_cache_folder_of_the_system(self, monkeypatch):
         monkeypatch.delenv("ST_REID_CACHE", raising=False)

@@ -2,12 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
-import threading
 import time
 from datetime import timedelta
 
@@ -26,7 +24,7 @@ from st_reid.errors import UserError
 from st_reid.features.extraction import extract_features
 from st_reid.models.factory import create_model
 from st_reid.models.layers.stam import FramewiseBatchNorm2d
-from st_reid.runtime import distributed, lifeline
+from st_reid.runtime import distributed
 from st_reid.runtime.compute import Compute
 from st_reid.runtime.distributed import World
 from st_reid.training.learner import synchronize_batchnorm
@@ -195,16 +193,16 @@ def test_a_process_that_dies_ends_the_others(dataset_folder, tmp_path):
 
 
 def _last_of_three_ends(how):
-    lifeline.GRACE = 1
-
     def command(_):
         with distributed.together():
-            if World.join(torch.device("cpu")).rank < 2:
-                time.sleep(5 if how == "done" else 100)
-            elif how == "killed":
+            world = World.join(torch.device("cpu"))
+            if world.rank == 2 and how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
-            elif how == "error":
+            if world.rank == 2 and how == "error":
                 raise UserError("no such thing")
+            if world.is_main:
+                time.sleep(2)  # it works alone, and the others wait for it
+            world.barrier()
 
     cli.run(command, "last")
 
@@ -212,11 +210,84 @@ def _last_of_three_ends(how):
 @pytest.mark.parametrize(
     ("how", "expected"), [("killed", [2, 2, -signal.SIGKILL]), ("error", [2, 2, 2]), ("done", [0, 0, 0])]
 )
-def test_a_process_that_waits_for_good_ends_too(how, expected, tmp_path):
+def test_a_process_that_ends_while_the_others_wait(how, expected, tmp_path):
     codes, logs = finish(start_several(_last_of_three_ends, how, log=tmp_path / "log", count=3), tmp_path / "log")
     assert codes == expected, logs
     for log in logs[:2]:
         assert ("another process of this run ended" in log) == (how != "done")
+
+
+MACHINES = """
+set -e
+for n in 1 2; do ip netns add st_reid_$n; done
+ip link add st_reid_1 netns st_reid_1 type veth peer name st_reid_2 netns st_reid_2
+for n in 1 2; do
+    ip -n st_reid_$n addr add 10.77.0.$n/24 dev st_reid_$n
+    ip -n st_reid_$n link set lo up
+    ip -n st_reid_$n link set st_reid_$n up
+done
+"""
+PEER = """
+import sys, time, torch
+from datetime import timedelta
+from st_reid import cli
+from st_reid.runtime import distributed
+distributed.TIMEOUT = timedelta(seconds=20)
+def exchange(_):
+    with distributed.together():
+        world = distributed.World.join(torch.device("cpu"))
+        while True:
+            world.barrier()
+            print("met", file=sys.stderr, flush=True)
+            time.sleep(0.1)
+            world.any(False)
+cli.run(exchange, "peer")
+"""
+
+
+@pytest.fixture
+def two_machines():
+    """Two network namespaces, which stand for two machines with a cable between them."""
+
+    def remove():
+        for number in (1, 2):
+            subprocess.run(["ip", "netns", "del", f"st_reid_{number}"], capture_output=True)
+
+    if shutil.which("ip") is None or subprocess.run(["sh", "-c", MACHINES], capture_output=True).returncode:
+        remove()
+        pytest.skip("network namespaces are not permitted here")
+    yield
+    remove()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "seconds"), [("first killed", 15), ("second killed", 15), ("cable pulled", 60)])
+def test_another_machine_that_is_gone_is_noticed(what, seconds, two_machines):
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "10.77.0.1", "MASTER_PORT": "29577", "LOCAL_RANK": "0"}
+    both = [
+        subprocess.Popen(
+            ["ip", "netns", "exec", f"st_reid_{rank + 1}", sys.executable, "-c", PEER],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **common, "RANK": str(rank), "GLOO_SOCKET_IFNAME": f"st_reid_{rank + 1}"},
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        for process in both:
+            while "met" not in process.stderr.readline():
+                assert process.poll() is None
+        if what == "cable pulled":
+            subprocess.run(["ip", "-n", "st_reid_2", "link", "set", "st_reid_2", "down"], check=True)
+        else:
+            both["second" in what].kill()
+        left = both[what == "first killed"]
+        _, errors = left.communicate(timeout=seconds)
+        assert "another process of this run ended" in errors
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
 
 
 def _several_runs():
@@ -229,31 +300,6 @@ def _several_runs():
 def test_several_runs_in_the_same_processes(tmp_path):
     codes, logs = finish(start_several(_several_runs, log=tmp_path / "log"), tmp_path / "log")
     assert codes == [0, 0], logs
-
-
-class _Store(dict):
-    set, get = dict.__setitem__, lambda self, key: self[key].encode()
-
-
-def test_strangers_at_the_door_are_sent_away(monkeypatch):
-    monkeypatch.setattr(lifeline.atexit, "register", lambda _: None)
-    store, lines = _Store(), {}
-    first = threading.Thread(
-        target=lambda: lines.update(first=lifeline.Lifeline(store, 0, 2, "", timedelta(minutes=1)))
-    )
-    first.start()
-    while lifeline.KEY not in store:
-        time.sleep(0.01)
-    address = "127.0.0.1", int(store[lifeline.KEY].split()[0])
-    with socket.create_connection(address) as rude:
-        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
-    with socket.create_connection(address) as liar, socket.create_connection(address):  # the second says nothing
-        liar.sendall(b"0" * lifeline.TOKEN_BYTES)
-        lines["second"] = lifeline.Lifeline(store, 1, 2, "127.0.0.1", timedelta(minutes=1))
-        first.join(20)
-    assert lines.keys() == {"first", "second"}
-    for line in lines.values():
-        line.say_goodbye()
 
 
 def _meet():

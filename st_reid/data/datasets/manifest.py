@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -45,6 +46,8 @@ def write_rows(folder: Path, rows: Iterable[FrameRow]) -> None:
         for r in rows:
             time = "" if r.time is None else f"{r.time:.15g}"
             writer.writerow((r.split, r.tracklet, r.path, r.person, r.camera, time))
+        f.flush()
+        os.fsync(f.fileno())
 
 
 def read_rows(folder: Path) -> Iterator[FrameRow]:

@@ -6,12 +6,9 @@ your own data.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import shutil
-import tempfile
-import time
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,9 +25,9 @@ from st_reid.data.datasets.base import DATASETS
 from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_folder, write_rows
 from st_reid.data.tracklet import Dataset
 from st_reid.errors import UserError
+from st_reid.files import folder_written_whole, locked
 
 VERSION = 1  # of the drawing: each version is another dataset, in another folder
-STALE_SECONDS = 3600  # an unfinished folder without a new tracklet for so long belongs to a process that died
 logger = logging.getLogger(__name__)
 
 
@@ -81,7 +78,7 @@ def read(root: Path | None, *, seed: int = 0) -> Dataset:
     if seed < 0:
         raise UserError(f"walkers: seed is {seed}; expected 0 or more")
     name = f"walkers-{VERSION}-seed{seed}"
-    root = cache_folder() if root is None else root
+    root = _own_cache_folder() if root is None else root
     folder = root if root.name == name and (root / FILE_NAME).is_file() else root / name
     if not (folder / FILE_NAME).is_file():
         make(folder, seed)
@@ -97,42 +94,51 @@ def cache_folder() -> Path:
     return Path("~/.cache/st_reid").expanduser()
 
 
+def _own_cache_folder() -> Path:
+    """Return the cache folder, made if it is missing, in which nobody else can put pictures for ours.
+
+    Raises:
+        UserError: it is another user's, or cannot be made.
+    """
+    folder = cache_folder()
+    if not hasattr(os, "geteuid"):  # Windows
+        return folder
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.stat()
+        if state.st_uid == os.geteuid() and state.st_mode & 0o022:
+            folder.chmod(stat.S_IMODE(state.st_mode) & ~0o022)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    if state.st_uid not in (os.geteuid(), 0):
+        raise UserError(
+            f"walkers: the cache {folder} is of another user, who could change what is in it; set ST_REID_CACHE to a "
+            "folder of your own, or name the one to use with --root"
+        )
+    return folder
+
+
 def make(folder: Path, seed: int, size: Size = FULL) -> None:
     """Draw the dataset into ``folder``, which appears at once and complete, or not at all.
 
-    If two processes make the same folder, the first to finish wins, and the other one uses its folder.
+    If another process is making it, wait until it has, and use its folder.
 
     Raises:
         UserError: the folder cannot be written.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
+        with locked(folder, wait=True):
+            if not (folder / FILE_NAME).is_file():
+                logger.info("making the walkers dataset of seed %d in %s, once", seed, folder)
+                with folder_written_whole(folder) as partial:
+                    _draw(partial, seed, size)
+    except (OSError, UserError) as error:
         raise _unwritable(folder, error) from None
-    try:
-        logger.info("making the walkers dataset of seed %d in %s, once", seed, folder)
-        _draw(unfinished, seed, size)
-        unfinished.chmod(0o755)
-        os.rename(unfinished, folder)
-    except OSError as error:
-        if not (folder / FILE_NAME).is_file():
-            raise _unwritable(folder, error) from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _unwritable(folder: Path, error: OSError) -> UserError:
-    reason = error.strerror or str(error)
+def _unwritable(folder: Path, error: OSError | UserError) -> UserError:
+    reason = getattr(error, "strerror", None) or str(error)
     return UserError(f"walkers: cannot make {folder}: {reason}; set ST_REID_CACHE or --root to a folder you can write")
-
-
-def _remove_stale(folder: Path) -> None:
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        with contextlib.suppress(FileNotFoundError):  # another process has just finished it
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def _draw(folder: Path, seed: int, size: Size) -> None:

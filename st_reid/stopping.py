@@ -1,4 +1,4 @@
-"""Stops a run on Ctrl-C or SIGTERM at a point from which it can resume."""
+"""Stops a command on Ctrl-C or SIGTERM; a run, at a point from which it can resume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class StopRequest:
     """Delays Ctrl-C and SIGTERM where they would do harm: :attr:`signum` is the signal that came, or ``None``.
 
     Elsewhere they raise :class:`Interrupted` at once, and so does a second Ctrl-C some seconds after the first. A
-    signal that comes sooner is the same request: both the terminal and `torchrun` send it, also to the group.
+    signal that comes sooner is the same request: both the terminal and `torchrun` send it, also to the group. So it
+    does not disturb how the first one is dealt with.
 
     As a context it handles the two signals, and restores the old handlers at its end. In a thread it does nothing.
 
@@ -44,6 +45,9 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for signum, handler in self._before.items():
+            outer = getattr(handler, "__self__", None)
+            if isinstance(outer, StopRequest) and self.signum is not None:
+                outer.signum, outer._came = self.signum, self._came
             signal.signal(signum, handler)
 
     @contextmanager
@@ -57,11 +61,14 @@ class StopRequest:
 
     def agreed(self) -> Interrupted:
         """Return the exception to raise when all processes have agreed to stop; only one of them knows the signal."""
-        return Interrupted(self.signum or signal.SIGTERM, self.hint, agreed=True)
+        return Interrupted(self.signum or signal.SIGTERM, self.hint)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        impatient = signum == signal.SIGINT and time.monotonic() - self._came > self.SAME
-        if not self._holding or (self.signum is not None and impatient):
+        now, first = time.monotonic(), self.signum is None
+        again = not first and now - self._came > self.SAME and (signum == signal.SIGINT or not self._holding)
+        if first:
+            self.signum = signum
+        if first or again:
+            self._came = now
+        if again or (first and not self._holding):
             raise Interrupted(signum, self.hint)
-        if self.signum is None:
-            self.signum, self._came = signum, time.monotonic()
