@@ -7,9 +7,9 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -96,11 +96,12 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
 def partial_path(path: Path) -> Iterator[Path]:
     """Return a path to write to before it is renamed to ``path``, in a folder of its own, which is removed."""
     with naming(path):
-        own = Path(tempfile.mkdtemp(prefix=f".{path.name}{PARTIAL}", dir=path.parent))
+        own = path.with_name(f".{path.name}{PARTIAL}{secrets.token_hex(8)}")
         try:
+            own.mkdir(0o700)
             yield own / path.name
         finally:
-            shutil.rmtree(own, ignore_errors=True)
+            _whatever_comes(lambda: shutil.rmtree(own, ignore_errors=True))
 
 
 @contextmanager
@@ -171,8 +172,8 @@ def _remove_left(output: Path) -> None:
 def _made(folder: Path) -> Iterator[None]:
     """Make a folder; at the end, those that had to be made are removed again as far as they are empty."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         yield
     finally:
         for path in made:
@@ -190,14 +191,18 @@ def _held(file: Path, output: str | os.PathLike[str], wait: bool) -> Iterator[No
             raise
         logger.warning("%s: no locks on its file system; see to it that no other process writes it", output)
     by_system = lock.is_locked and type(lock) is FileLock  # another class is its way to do without
+
+    def give_back() -> None:
+        if by_system and lock.is_locked:
+            file.unlink(missing_ok=True)  # while it is held, so that nobody else's is removed
+        lock.release()
+
     try:
         if by_system:
             _sign(file)
         yield
     finally:
-        if by_system:
-            file.unlink(missing_ok=True)  # before it is given back, so that nobody else's is removed
-        lock.release()
+        _whatever_comes(give_back)
 
 
 def _acquire(lock: BaseFileLock, output: str, wait: bool) -> None:
@@ -218,6 +223,15 @@ def _acquire(lock: BaseFileLock, output: str, wait: bool) -> None:
             raise UserError(f"{said}; wait until it has ended, or pass another --output") from None
         logger.info("%s: waiting for it", said)
         lock.acquire()
+
+
+def _whatever_comes(clean: Callable[[], None]) -> None:
+    """Clean up, and again if a signal comes meanwhile."""
+    try:
+        clean()
+    except KeyboardInterrupt:
+        clean()
+        raise
 
 
 def _sign(file: Path) -> None:

@@ -1,7 +1,9 @@
 """Training in processes of its own, that can be killed at a named moment. Forked from one that has torch loaded."""
 
 import faulthandler
+import importlib
 import io
+import itertools
 import multiprocessing
 import os
 import resource
@@ -9,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest.mock import patch
@@ -18,6 +21,7 @@ import torch
 from st_reid import cli, evaluate, files, train
 from st_reid.data import frames
 from st_reid.evaluation import report
+from st_reid.features import parts as feature_parts
 from st_reid.training import learner, run_folder
 from st_reid.training import run as training_run
 
@@ -88,6 +92,51 @@ def evaluate_command(argv):
     """``python -m st_reid.evaluate``."""
     sys.argv = ["evaluate", *map(str, argv)]
     cli.run(evaluate.main, "evaluate")
+
+
+WRITES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link")
+
+
+def command(name, argv, folder, fault=None, at=None):
+    """``python -m st_reid.NAME``, which meets a fault the ``at``-th time that it is about to write in ``folder``.
+
+    How often it did is written to ``folder.writes``. Extraction keeps every tracklet at once.
+    """
+    _at_write(os.fspath(folder), at, WRITE_FAULTS.get(fault))
+    feature_parts.PART_SECONDS = 0
+    sys.argv = [name, *map(str, argv)]
+    cli.run(importlib.import_module(f"st_reid.{name}").main, name)
+
+
+def _at_write(folder, at, fault):
+    calls, pid = itertools.count(1), os.getpid()
+    told = os.open(f"{folder}.writes", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    def watch(event, arguments):
+        writes = event in WRITES or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR))
+        if writes and os.getpid() == pid and str(arguments[0]).startswith(folder):
+            number = next(calls)
+            os.pwrite(told, str(number).encode(), 0)
+            if number == at:
+                fault(folder)
+
+    sys.addaudithook(watch)
+
+
+def _pause(folder):
+    """Say so in ``folder.paused``, and wait until this file is removed."""
+    with open(f"{folder}.paused", "w"):
+        pass
+    while os.path.exists(f"{folder}.paused"):
+        time.sleep(0.01)
+
+
+WRITE_FAULTS = {
+    "killed": lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    "SIGTERM": lambda _: os.kill(os.getpid(), signal.SIGTERM),
+    "SIGINT": lambda _: os.kill(os.getpid(), signal.SIGINT),
+    "paused": _pause,
+}
 
 
 def _die():

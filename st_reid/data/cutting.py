@@ -82,11 +82,12 @@ def _append(partial: Path, output: Path, source: str) -> None:
     if (output / source).exists():
         logger.info("%s, which no row of %s names, is replaced", output / source, FILE_NAME)
         os.rename(output / source, partial / "replaced")
-    os.rename(partial / source, output / source)
     try:
+        os.rename(partial / source, output / source)
         os.replace(partial / FILE_NAME, output / FILE_NAME)
     except BaseException:
-        shutil.rmtree(output / source, ignore_errors=True)
+        if (partial / FILE_NAME).exists():  # a signal may come when all is done
+            shutil.rmtree(output / source, ignore_errors=True)
         raise
 
 

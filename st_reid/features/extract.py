@@ -23,7 +23,7 @@ from st_reid.errors import UserError
 from st_reid.features.extraction import iterate_features
 from st_reid.features.extractor import TrackletExtractor
 from st_reid.features.feature_set import FeatureSet, check_path
-from st_reid.features.parts import Parts, Row, stamp
+from st_reid.features.parts import Parts, Row, remove_united, stamp
 from st_reid.features.video import features_of_video, list_videos
 from st_reid.files import only_writer
 from st_reid.models.fingerprint import digest_of
@@ -116,6 +116,7 @@ class Source(NamedTuple):
 def _check(output: Path, sampler: str) -> None:
     check_path(output)
     if output.exists():
+        remove_united(output)
         raise UserError(f"{output} exists; pass another --output, or remove it")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("extract works in one process; start it without torchrun, one for each camera or day")

@@ -49,13 +49,13 @@ class Parts:
 
     def __init__(self, output: Path, about: dict[str, Any]) -> None:
         self.output = output
-        self.folder = output.with_name(f".{output.name}.parts")
+        self.folder = _folder_of(output)
         self.about = about
         if self.folder.exists() and not self._is_same():
             logger.info("%s is of other weights, settings or tracklets: from the start", self.folder)
             shutil.rmtree(self.folder)
         remove_left_in(self.folder)
-        self._expected = [name for path in self._paths() for name in FeatureSet.load(path).tracklet.tolist()]
+        self._expected = [name for path in _paths(self.folder) for name in FeatureSet.load(path).tracklet.tolist()]
 
     def names(self) -> set[str]:
         """Return the tracklets that are done."""
@@ -92,7 +92,7 @@ class Parts:
         Raises:
             UserError: there are none, or the parts do not hold exactly these tracklets.
         """
-        parts = [FeatureSet.load(path) for path in self._paths()]
+        parts = [FeatureSet.load(path) for path in _paths(self.folder)]
         if not parts:
             raise UserError(
                 "no tracklets to extract features of: no box lies in a picture; do videos and tracks belong together?"
@@ -133,11 +133,23 @@ class Parts:
             thumbnails=np.stack(pictures) if pictures else None,
             about=self.about,
         )
-        number = max((int(path.stem) for path in self._paths()), default=-1) + 1
+        number = max((int(path.stem) for path in _paths(self.folder)), default=-1) + 1
         part.save(self.folder / f"{number:05d}.npz")
 
-    def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9]*.npz"))
+
+def remove_united(output: Path) -> None:
+    """Remove the parts that a kill left when they had just been united; those of another extraction stay."""
+    parts = [FeatureSet.load(path) for path in _paths(_folder_of(output))]
+    if parts and FeatureSet.load(output).tracklet.tolist() == concatenate(parts)["tracklet"].tolist():
+        shutil.rmtree(_folder_of(output))
+
+
+def _folder_of(output: Path) -> Path:
+    return output.with_name(f".{output.name}.parts")
+
+
+def _paths(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.npz"))
 
 
 def stamp(file: Path) -> tuple[str, int, int]:

@@ -6,25 +6,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from small_models import MODELS, write_weights
 from small_runs import to_argv
 
-from st_reid import create_model, extract
+from st_reid import extract
 from st_reid.config import ReadConfig
 from st_reid.features.extraction import extract_features
 from st_reid.features.feature_set import FeatureSet
 from st_reid.models.loading import load_for_evaluation
 from st_reid.runtime.compute import Compute
-
-MODELS = {"psta_osnet_x0_25": {"dim": 16, "levels": 1}, "osnet_x0_25": {}}
-
-
-def write_weights(name, path, seed=0):
-    """Write a checkpoint of a small model, as training does."""
-    torch.manual_seed(seed)
-    made_of = {"name": name, "num_classes": 3, "seq_len": 4, "height": 64, "width": 32}
-    model = create_model(**made_of, **MODELS[name])
-    torch.save({"state_dict": model.state_dict(), "model": made_of | MODELS[name]}, path)
-    return path
 
 
 @pytest.fixture(scope="session")
