@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from processes import TIME_LIMIT, command, run, start
 from safetensors.torch import load_file
 from small_data import make_features
@@ -149,6 +150,8 @@ def _content(file, folder):
         return _timeless(torch.load(file, weights_only=True))
     if file.suffix in (".json", ".jsonl"):
         return [_timeless(json.loads(part)) for part in ([file.read_text()] if file.suffix == ".json" else open(file))]
+    if file.suffix == ".yaml":
+        return _timeless(yaml.safe_load(file.read_text()))
     if file.suffix == ".safetensors":
         return load_file(file)
     return file.read_bytes().replace(folder.encode(), b"")
