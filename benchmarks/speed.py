@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, reason, run_script, write
 from benchmarks.timing import DTYPES, Effort, back_to_back, ceilings, higher, math_of, seconds_of, warmed_up
@@ -48,6 +48,14 @@ from st_reid.training.optim import make_optimizer, make_scheduler
 
 FRAME_LEVEL = ("osnet_x1_0", "osnet_x0_25", "resnet50", "resnet50mid", "resnet101", "pcb_p6", "hacnn")
 TEMPORAL = ("psta", "psta_resnet18", "psta_osnet_x1_0", "psta_osnet_x0_25")
+ZOO = tuple(
+    f"{family}_resnet50"
+    for family in (
+        *("mean", "max", "attention", "gru", "transformer", "motion"),
+        *("snippet", "tsm", "sanet", "sbm", "p3d", "ap3d", "nonlocal"),
+    )
+)
+"""Temporal models on one backbone; the first is what the others add to."""
 SIZES = {"hacnn": (160, 64)}
 """Height and width of what is made for one size only."""
 TASKS = ("inference", "training")
@@ -59,7 +67,7 @@ BUFFERS = 4  # different inputs, in turns
 # On a CPU compiling takes minutes a row, so it is done on demand.
 ON_CPU = {"precisions": ("float32", "bfloat16"), "modes": ("eager", "channels_last", "folded"), "batches": (1, 8)}
 ON_CUDA = {"precisions": tuple(DTYPES), "modes": tuple(MODES), "batches": (1, 8, 32, 128)}
-USUAL: dict[str, Any] = {"models": (*FRAME_LEVEL, *TEMPORAL), "frames": (4, 8, 16), "tasks": TASKS}
+USUAL: dict[str, Any] = {"models": (*FRAME_LEVEL, *TEMPORAL, *ZOO), "frames": (4, 8, 16), "tasks": TASKS}
 QUICK: dict[str, Any] = {
     "models": ("osnet_x0_25", "resnet50", "psta_osnet_x0_25", "psta"),
     "frames": (4,),
@@ -190,20 +198,33 @@ class ByteCounter(TorchDispatchMode):
         return out
 
 
+def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+    return sdpa_flop_count(query, key, value)  # of shapes
+
+
+UNKNOWN_FLOPS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+"""What PyTorch's counter does not know."""
+
+
 @cache
 def cost(case: Case, device: torch.device) -> dict[str, Any]:
     """Return parameters, width of the feature, and for a clip the FLOPs and the bytes that operations read and write.
 
     Multiplications and additions count as one FLOP each. Parameters are those that a feature needs: no classifiers. A
     training step counts as three forward passes in training mode, as its backward pass costs two: what the counter says
-    of grouped convolutions backward is too much.
+    of grouped convolutions backward is too much. Attention is counted as its two matrix products.
     """
     model = case.build()
     compute = place(model, case.precision, "channels_last", device)
     parameters = sum(p.numel() for name, p in model.named_parameters() if not {*CLASSIFIERS} & {*name.split(".")})
     (clips,) = replace(case, batch=2).clips(device, count=1)  # batch norm needs two
     model.train(case.task == "training")
-    with torch.no_grad(), FlopCounterMode(display=False) as flops, ByteCounter() as moved, compute.autocast():
+    with (
+        torch.no_grad(),
+        FlopCounterMode(display=False, custom_mapping=UNKNOWN_FLOPS) as flops,
+        ByteCounter() as moved,
+        compute.autocast(),
+    ):
         model(to_float(clips))
     passes = 3 if case.task == "training" else 1
     each = {"flops_per_clip": flops.get_total_flops(), "bytes_per_clip": moved.total}

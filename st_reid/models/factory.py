@@ -17,7 +17,9 @@ LOSSES = ("softmax", "triplet")
 
 def registered_models() -> Registry:
     """Return all models. The model families are imported here, because they load torch, which takes seconds."""
-    from st_reid.models import frame_level, pcb, psta, temporal  # noqa: F401 - a new family is one more name here
+    # A new family is one more name here.
+    from st_reid.models import ap3d, attention, frame_level, gru, motion, non_local, p3d  # noqa: F401, I001
+    from st_reid.models import pcb, pooling, psta, sanet, sbm, snippet, transformer, tsm  # noqa: F401
     from st_reid.models.base import MODELS
 
     return MODELS

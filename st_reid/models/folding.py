@@ -69,7 +69,8 @@ def _pairs(model: nn.Module, clips: Tensor) -> list[tuple[str, str]]:
     hooks = []
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            hooks.append(module.register_forward_hook(after_convolution))
+            # First of all hooks: what another one makes of the output is no longer the convolution's.
+            hooks.append(module.register_forward_hook(after_convolution, prepend=True))
         elif isinstance(module, _BatchNorm) and module.running_var is not None:
             hooks.append(module.register_forward_pre_hook(before_norm))
     try:

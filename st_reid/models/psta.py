@@ -1,4 +1,10 @@
-"""PSTA, Pyramid Spatial-Temporal Aggregation (Wang et al., ICCV 2021), on any backbone that yields a feature map."""
+"""``psta``: Pyramid Spatial-Temporal Aggregation, on any backbone that yields a feature map.
+
+Wang et al., Pyramid Spatial-Temporal Aggregation for Video-based Person Re-Identification, ICCV 2021. A level unites
+neighbouring frames that gate each other, see :mod:`st_reid.models.layers.stam`, and halves the number of frames. It
+uses which frames are pairs. The published model has no way past its levels and does not begin as the mean; with the
+option ``residual`` it does.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,7 @@ from torch import Tensor, nn
 
 from st_reid.errors import UserError
 from st_reid.models.base import MODELS
+from st_reid.models.layers.frames import repeat_frames
 from st_reid.models.layers.head import Head
 from st_reid.models.layers.stam import STAM, Grid
 from st_reid.models.released import rename_psta
@@ -30,20 +37,31 @@ class PSTAHead(Head):
         dim: channels D of the pyramid.
         levels: number of levels K.
         grid: cells of the relations, see :class:`st_reid.models.layers.stam.Relation`.
+        residual: see :class:`st_reid.models.layers.stam.STAM`.
 
     Shapes:
         - Input: (B, T, C, h, w), any T >= 1. If T is not a multiple of 2^K, frames are repeated evenly.
         - Output: as :class:`st_reid.models.layers.head.Head`.
     """
 
-    def __init__(self, channels: int, num_classes: int, dim: int = 1024, *, levels: int = 3, grid: Grid = GRID) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        dim: int = 1024,
+        *,
+        levels: int = 3,
+        grid: Grid = GRID,
+        residual: bool = False,
+    ) -> None:
         super().__init__(channels, dim)
-        self.stages = nn.ModuleList(STAM(dim, grid).apply(_initialise) for _ in range(levels))
+        self.stages = nn.ModuleList(STAM(dim, grid, residual=residual).apply(_initialise) for _ in range(levels))
         self.supervise(num_classes, levels)
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """Return the maps of every level, (B, T/2^k, D, h, w) for k = 1..K, of reduced maps (B, T, D, h, w)."""
-        x = repeat_frames(x, 2 ** len(self.stages))
+        if self.training or x.shape[1] > 1:  # copies of a single frame would all become the same
+            x = repeat_frames(x, 2 ** len(self.stages))
         outputs = []
         for stage in self.stages:
             x = stage(x)
@@ -65,15 +83,6 @@ class PSTA(TemporalModel):
         return rename_psta(state_dict)
 
 
-def repeat_frames(x: Tensor, multiple: int) -> Tensor:
-    """Stretch a clip (B, T, ...) to T', the next multiple: frame i of T' is frame floor(i T / T')."""
-    frames = x.shape[1]
-    target = -(-frames // multiple) * multiple
-    if target == frames:
-        return x
-    return x[:, torch.arange(target, device=x.device) * frames // target]
-
-
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_in")
@@ -88,8 +97,10 @@ def build_psta(
     *,
     loss: str,
     pretrained: bool | str,
+    seq_len: int,
     dim: int = 1024,
-    levels: int = 3,
+    levels: int | str = 3,
+    residual: bool = False,
     last_stride: int = 1,
     triplet_before_neck: bool = False,
     zero_init_residual: bool | None = None,
@@ -101,8 +112,11 @@ def build_psta(
         num_classes: as there.
         loss: as there.
         pretrained: as there.
+        seq_len: frames of a clip, for ``levels="auto"``.
         dim: channels of the pyramid and of the feature.
-        levels: levels of the pyramid; each halves the frames.
+        levels: levels of the pyramid, each of which halves the frames; ``"auto"``: as many as halve ``seq_len`` frames
+            to one, its logarithm to base 2, rounded down, and at least 1.
+        residual: see :class:`st_reid.models.layers.stam.STAM`.
         last_stride: as there.
         triplet_before_neck: as there.
         zero_init_residual: as there.
@@ -110,10 +124,11 @@ def build_psta(
     Raises:
         UserError: weights that cannot be loaded, or options that do not fit.
     """
-    if levels < 1:
-        raise UserError(f"levels is {levels}; PSTA needs at least 1")
+    count = max(seq_len.bit_length() - 1, 1) if levels == "auto" else levels
+    if not isinstance(count, int) or count < 1:
+        raise UserError(f"levels is {levels!r}; expected a number of at least 1, or 'auto'")
     return build_temporal(
-        Family(partial(PSTAHead, levels=levels), PSTA),
+        Family(partial(PSTAHead, levels=count, residual=residual), PSTA),
         backbone,
         num_classes,
         loss=loss,
@@ -126,4 +141,4 @@ def build_psta(
 
 
 MODELS.add("psta", partial(build_psta, "resnet50"))
-add_family("psta", build_psta)
+add_family("psta", Family(PSTAHead, PSTA), build_psta)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from st_reid.errors import UserError
 from st_reid.models.base import MODELS, ClipModel
-from st_reid.models.layers.backbone import BACKBONES, build_backbone
+from st_reid.models.layers.backbone import BACKBONES, build_backbone, has_stages
 from st_reid.models.layers.frames import per_frame
-from st_reid.models.layers.head import Head, MaxHead, MeanHead
+from st_reid.models.layers.head import Head, MeanHead
+from st_reid.models.layers.insertion import tell_frames
 
 
 class TemporalModel(ClipModel):
@@ -47,7 +48,7 @@ class TemporalModel(ClipModel):
         self.feature_dim = head.feature_dim
 
     def forward_clips(self, clips: Tensor) -> Any:
-        output = self.head(per_frame(self.backbone, clips))
+        output = self.head(self.feature_maps(clips))
         if not self.training:
             return output
         logits, features, vectors = output
@@ -57,7 +58,10 @@ class TemporalModel(ClipModel):
 
     def feature_maps(self, clips: Tensor) -> Tensor:
         """Return the backbone's maps, which the head aggregates."""
-        return self.backbone(clips) if clips.ndim == 4 else per_frame(self.backbone, clips)
+        if clips.ndim == 4:
+            return self.feature_maps(clips[:, None])[:, 0]
+        tell_frames(self.backbone, clips.shape[1])
+        return per_frame(self.backbone, clips)
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,12 @@ class Family:
     Attributes:
         head: called with the backbone's channels, the number of identities and the width D.
         model: the class of the whole model.
+        insert: inserts layers into the backbone, see :mod:`st_reid.models.layers.insertion`.
     """
 
-    head: Callable[[int, int, int], Head]
+    head: Callable[[int, int, int], Head] = MeanHead
     model: type[TemporalModel] = TemporalModel
+    insert: Callable[[nn.Module], None] | None = None
 
 
 def build_temporal(
@@ -106,26 +112,21 @@ def build_temporal(
     maps = build_backbone(
         backbone, pretrained=pretrained, last_stride=last_stride, zero_init_residual=zero_init_residual
     )
+    if family.insert is not None:
+        family.insert(maps)
     head = family.head(maps.channels, num_classes, dim)  # type: ignore[arg-type]
     return family.model(maps, head, loss=loss, triplet_before_neck=triplet_before_neck)
 
 
-def add_family(name: str, build: Callable[..., nn.Module]) -> None:
-    """Register ``name_BACKBONE`` for every backbone.
+def add_family(name: str, family: Family, build: Callable[..., nn.Module] | None = None) -> None:
+    """Register ``name_BACKBONE`` for every backbone, or for those with stages if layers are inserted into them.
 
     Args:
         name: of the family.
-        build: called with the name of the backbone, and then as every builder of a model.
+        family: what the members have in common.
+        build: called with the name of the backbone, and then as every builder of a model; by default
+            :func:`build_temporal`, for a family without options of its own.
     """
     for backbone in BACKBONES.names():
-        MODELS.add(f"{name}_{backbone}", partial(build, backbone))
-
-
-class MeanModel(TemporalModel):
-    """The mean over frames: the fair baseline, which every temporal model has to beat."""
-
-    uses_time = False  # in evaluation mode the neck is an affine map, and so the mean over frames may come before it
-
-
-add_family("mean", partial(build_temporal, Family(MeanHead, MeanModel)))
-add_family("max", partial(build_temporal, Family(MaxHead)))
+        if family.insert is None or has_stages(backbone):
+            MODELS.add(f"{name}_{backbone}", partial(build or partial(build_temporal, family), backbone))

@@ -49,6 +49,18 @@ def test_flops_of_a_known_network():
     )
 
 
+def test_flops_of_attention():
+    def difference(frames):
+        costs = [speed.cost(case(f"{m}_resnet18", frames=frames, size=(64, 32)), CPU) for m in ("nonlocal", "mean")]
+        return costs[0]["flops_per_clip"] - costs[1]["flops_per_clip"]
+
+    # Two products of all positions with a quarter of them, in the second stage (64 of 128 channels) and the third.
+    per_frame = difference(1) - 2 * 2 * (64 * 32 * 8 + 128 * 8 * 2)
+    grown = difference(3) - 3 * per_frame
+    assert grown == 9 * 2 * 2 * (64 * 32 * 8 + 128 * 8 * 2)
+    assert {f"{name}_resnet50" for name in ("mean", "ap3d", "nonlocal")} <= set(speed.USUAL["models"])
+
+
 @pytest.mark.parametrize(("task", "precision"), [("training", "float32"), ("inference", "bfloat16")])
 def test_a_row_holds_what_is_promised(task, precision):
     row = speed.measure(case(task=task, precision=precision, mode="channels_last"), CPU, ONCE)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from small_models import trained
 from torch import nn
 from torch.nn import functional as F
 
@@ -52,10 +53,7 @@ def write_checkpoint(path, name, **options):
     torch.manual_seed(0)
     made_of = {"name": name, "num_classes": 5, "pretrained": False, **SIZES, **options}
     model = st_reid.create_model(**made_of)
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.running_mean.uniform_(-0.1, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
+    trained(model)
     config = {"data": {"interpolation": "bicubic"}}
     torch.save({"model": made_of, "state_dict": model.state_dict(), "config": config}, path)
     return path
@@ -166,14 +164,20 @@ def test_a_frame_level_model_with_as_many_frames_as_were_asked_for(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["st_reid_pcb", "psta_osnet_x0_25", "psta_mobilenetv2_x1_0", "psta_shufflenet_v2_x0_5"]
+    "name",
+    [
+        "st_reid_pcb",
+        *st_reid.list_models("*_osnet_x0_25"),
+        *("mean_mobilenet_v2", "psta_mobilenetv2_x1_0", "psta_shufflenet_v2_x0_5", "ap3d_resnet18", "tsm_mobilenet_v2"),
+    ],
 )
-def test_other_families(name, tmp_path):
+@pytest.mark.parametrize("frames", [1, 3])
+def test_other_families(name, frames, tmp_path):
     weights = write_checkpoint(tmp_path / "w.pth", name, **({"parts": 2} if name == "st_reid_pcb" else {"dim": 16}))
-    export.main(command(weights, tmp_path / "model.onnx", "--seq-len", 3))
+    export.main(command(weights, tmp_path / "model.onnx", "--seq-len", frames))
     exported, model = ExportedModel(tmp_path / "model.onnx"), st_reid.load_model(weights)
     for batch in (1, 5):
-        assert_same_features(exported, model, random_clips(batch))
+        assert_same_features(exported, model, random_clips(batch, frames))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from torch import nn
 
 from st_reid import create_model
 from st_reid.errors import UserError
-from st_reid.models.layers.frames import per_frame
-from st_reid.models.psta import PSTAHead, repeat_frames
+from st_reid.models.layers.frames import per_frame, repeat_frames
+from st_reid.models.psta import PSTAHead
 
 SMALL = "psta_osnet_x0_25"
 
@@ -71,6 +71,17 @@ def test_short_clip_equals_the_clip_with_its_frames_repeated(model):
         torch.testing.assert_close(model.eval()(x), model(x[:, [0, 0, 0, 1, 1, 1, 2, 2]]))
 
 
+def test_a_single_frame_is_not_copied_and_has_the_features_of_its_copies(model):
+    seen = []
+    hook = model.head.stages[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
+    x = torch.randn(2, 1, 3, 64, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x), model(x.expand(-1, 8, -1, -1, -1)), rtol=1e-5, atol=1e-6)
+        model.train()(x)
+    hook.remove()
+    assert seen == [1, 8, 8]  # a training step has as many momentum updates as ever
+
+
 def test_order_and_motion_of_frames_matter(model):
     x = torch.randn(1, 8, 3, 64, 32)
     with torch.no_grad():
@@ -114,6 +125,30 @@ def test_levels():
 
 def pyramid(head, maps):
     return head.pyramid(per_frame(head.reduce, maps))
+
+
+@pytest.mark.parametrize(("frames", "levels"), [(1, 1), (2, 1), (3, 1), (4, 2), (8, 3), (15, 3), (16, 4)])
+def test_automatic_levels_halve_the_clip_to_one_frame(frames, levels):
+    model = create_model(SMALL, 5, dim=32, levels="auto", seq_len=frames)
+    assert len(model.head.stages) == levels
+
+
+def test_levels_that_are_none():
+    for wrong in (0, -1, "many", "3"):
+        with pytest.raises(UserError, match=f"levels is {wrong!r}; expected a number of at least 1, or 'auto'"):
+            create_model(SMALL, 5, levels=wrong)
+    with pytest.raises(UserError, match=r"option 'levels' of model .* is 1\.5; expected int or str"):
+        create_model(SMALL, 5, levels=1.5)
+
+
+def test_a_way_past_the_levels():
+    torch.manual_seed(0)
+    published = create_model(SMALL, 5, dim=32)
+    torch.manual_seed(0)
+    model = create_model(SMALL, 5, dim=32, residual=True)
+    assert model.state_dict().keys() == published.state_dict().keys()
+    assert not model.head.stages[0].out[-2].weight.any()
+    assert published.head.stages[0].out[-2].weight.all()
 
 
 def test_level_features_are_running_means():

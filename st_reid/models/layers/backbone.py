@@ -41,6 +41,43 @@ TORCHREID = (
 WITHOUT_WEIGHTS = ("hacnn", "mudeep")  # torchreid's builders of these silently ignore `pretrained`
 
 
+STAGES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "mobilenet_v2": tuple(
+        tuple(f"features.{i}" for i in blocks) for blocks in (range(2, 4), range(4, 7), range(7, 14), range(14, 18))
+    ),
+    "mobilenetv2": (("conv3",), ("conv4",), ("conv5", "conv6"), ("conv7", "conv8")),
+    "osnet": (("conv2",), ("conv3",), ("conv4",)),
+    "res": (("layer1",), ("layer2",), ("layer3",), ("layer4",)),
+    "se_res": (("layer1",), ("layer2",), ("layer3",), ("layer4",)),
+    "shufflenet": ((), ("stage2",), ("stage3",), ("stage4",)),
+    "xception": (("block1",), ("block2",), tuple(f"block{i}" for i in range(3, 12)), ("block12",)),
+}
+"""The modules that are blocks, or hold them in sequence, at strides of 4, 8, 16 and 32, by the beginning of the name.
+
+It has all but ``mudeep``, whose blocks have several outputs.
+"""
+
+
+def has_stages(name: str) -> bool:
+    """Say whether the backbone of this name has stages that layers can be inserted into."""
+    return name.startswith(tuple(STAGES))
+
+
+def _stages(name: str, backbone: nn.Module) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the blocks of each stage of a backbone."""
+    prefix = "net." if isinstance(backbone, TorchreidMaps) else ""
+    found = next((stages for start, stages in STAGES.items() if name.startswith(start)), ())
+    return tuple(tuple(b for path in stage for b in _blocks(backbone, prefix + path)) for stage in found)
+
+
+def _blocks(backbone: nn.Module, path: str) -> list[str]:
+    module = backbone.get_submodule(path)
+    if not isinstance(module, nn.Sequential):
+        return [path]
+    # A sequence inside a sequence only changes the size.
+    return [f"{path}.{i}" for i, child in enumerate(module) if not isinstance(child, nn.Sequential)]
+
+
 def build_backbone(
     name: str,
     *,
@@ -50,7 +87,8 @@ def build_backbone(
 ) -> nn.Module:
     """Build a network that maps images (N, 3, H, W) to feature maps (N, C, h, w), with C as its ``channels``.
 
-    The layers after the feature map are removed.
+    The layers after the feature map are removed. Its ``stages`` are the names of its blocks, in a list for each stage,
+    at strides of 4, 8, 16 and 32; empty if it has none.
 
     Args:
         name: one of ``BACKBONES.names()``.
@@ -67,6 +105,7 @@ def build_backbone(
     if last_stride not in (1, 2):
         raise UserError(f"last_stride is {last_stride}; expected 1 or 2")
     backbone = BACKBONES.get(name)(download=pretrained is True, zero_init_residual=zero_init_residual)
+    backbone.stages = _stages(name, backbone)  # type: ignore[assignment]
     if last_stride == 1:
         _unstride_last_stage(backbone)
     if not isinstance(pretrained, bool):

@@ -97,10 +97,3 @@ class MeanHead(FrameHead):
 
     def unite(self, frames: Tensor) -> Tensor:
         return frames.mean(dim=1)
-
-
-class MaxHead(FrameHead):
-    """The maximum over frames, channel by channel."""
-
-    def unite(self, frames: Tensor) -> Tensor:
-        return frames.amax(dim=1)

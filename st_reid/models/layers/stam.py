@@ -29,23 +29,29 @@ Grid = tuple[int, int]
 
 
 def swap_neighbours(x: Tensor) -> Tensor:
-    """Exchange frames 2i and 2i + 1: (B, T, ...) -> (B, T, ...)."""
+    """Exchange frames 2i and 2i + 1: (B, T, ...) -> (B, T, ...). A single frame is its own neighbour."""
+    if x.shape[1] == 1:
+        return x
     return x.unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
 
 
 def gated_pair_sum(x: Tensor, channel_gate: Tensor, spatial_gate: Tensor) -> Tensor:
-    """Gate every frame and add up neighbours, c_a s_a X_a + c_b s_b X_b.
+    """Gate every frame and add up neighbours, c_a s_a X_a + c_b s_b X_b. A single frame is its own neighbour.
 
     Args:
-        x: (B, T, D, h, w).
+        x: (B, T, D, h, w), T even or 1.
         channel_gate: c, (B, T, D).
         spatial_gate: s, (B, T, 1, h, w).
 
     Returns:
-        (B, T/2, D, h, w).
+        (B, T/2, D, h, w), or (B, 1, D, h, w) for a single frame.
     """
-    gated = x * (channel_gate[..., None, None] * spatial_gate)
-    return gated[:, 0::2] + gated[:, 1::2]
+    return pair_sum(x * (channel_gate[..., None, None] * spatial_gate))
+
+
+def pair_sum(x: Tensor) -> Tensor:
+    """Add frames 2i and 2i + 1: (B, T, ...) -> (B, T/2, ...). A single frame is its own neighbour."""
+    return 2 * x if x.shape[1] == 1 else x[:, 0::2] + x[:, 1::2]
 
 
 class FramewiseBatchNorm2d(nn.BatchNorm2d):
@@ -218,27 +224,35 @@ class SRA(nn.Module):
 
 
 class STAM(nn.Module):
-    """Spatial-Temporal Aggregation Module: halves the frames of a clip, without a skip connection.
+    """Spatial-Temporal Aggregation Module: halves the frames of a clip.
 
     Args:
         dim: channels D.
         grid: see :class:`Relation`.
+        residual: add the mean of each pair before the last ReLU, and start what is added to it at zero; the published
+            module has no such path.
 
     Shapes:
-        - Input: (B, T, D, h, w), T even.
-        - Output: (B, T/2, D, h, w).
+        - Input: (B, T, D, h, w), T even; in evaluation mode also T = 1, which stands for two equal frames.
+        - Output: (B, T/2, D, h, w), or (B, 1, D, h, w) for a single frame.
     """
 
-    def __init__(self, dim: int, grid: Grid) -> None:
+    def __init__(self, dim: int, grid: Grid, *, residual: bool = False) -> None:
         super().__init__()
+        self.residual = residual
         self.embed = nn.Sequential(*conv_bn_relu(dim, EMBED), *conv_bn_relu(EMBED, MID))
         self.tra = TRA(dim, grid)
         self.sra = SRA(dim, grid)
         self.out = nn.Sequential(
             *conv_bn_relu(dim, EMBED), *conv_bn_relu(EMBED, EMBED, kernel=3), *conv_bn_relu(EMBED, dim)
         )
+        if residual:
+            nn.init.zeros_(self.out[-2].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         v = x.mean(dim=(3, 4))  # (B, T, D)
         e = per_frame(self.embed, x)  # (B, T, 128, h, w)
-        return per_frame(self.out, self.tra(x, v, e) + self.sra(x, v, e))
+        z = self.tra(x, v, e) + self.sra(x, v, e)
+        if not self.residual:
+            return per_frame(self.out, z)
+        return F.relu(pair_sum(x) / 2 + per_frame(self.out[:-1], z))
