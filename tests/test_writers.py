@@ -114,7 +114,9 @@ class Trial:
 
     def is_done(self):
         """Whether it is there, of what cannot be done again."""
-        return self.name not in ("train", "append") and self.output.exists()
+        if self.name == "append":
+            return "door_c1" in (self.output / "manifest.csv").read_text()
+        return self.name != "train" and self.output.exists()
 
     def arguments(self, *faults):
         """Return what to run; a run that has begun is resumed."""

@@ -76,8 +76,9 @@ class Parts:
                 self._expected.append(row.tracklet)
                 count += 1
                 if time.monotonic() - written > PART_SECONDS:
-                    self._write(waiting)
-                    waiting, written = [], time.monotonic()
+                    full, waiting = waiting, []  # a signal may come when they have just been written
+                    self._write(full)
+                    written = time.monotonic()
         finally:
             self._write(waiting)
         return count

@@ -1,5 +1,6 @@
 """Cutting a video: the pixels, the times, and what can be wrong."""
 
+import os
 import re
 
 import cv2
@@ -144,6 +145,40 @@ def test_a_failed_append_leaves_the_dataset_as_it_was(video, tracks, tmp_path, c
     assert "No space left on device" in error
     assert (sorted(out.rglob("*")), (out / "manifest.csv").read_text()) == before
     tracklets.main(command(video, tracks, out, "--append", "--camera", 2))
+
+
+def test_a_folder_that_no_row_names_is_replaced(video, tracks, tmp_path, caplog):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    for folder in (whole, out):
+        tracklets.main(command(video, tracks, folder))
+    left = out / "walk_c2" / "0009"  # by a kill between images and manifest
+    left.mkdir(parents=True)
+    (left / "000001.jpg").write_text("half")
+    for folder in (whole, out):
+        with caplog.at_level("INFO"):
+            tracklets.main(command(video, tracks, folder, "--append", "--camera", 2))
+    assert caplog.text.count("which no row of manifest.csv names, is replaced") == 1
+    assert [p.relative_to(out) for p in sorted(out.rglob("*"))] == [
+        p.relative_to(whole) for p in sorted(whole.rglob("*"))
+    ]
+    assert (out / "manifest.csv").read_text() == (whole / "manifest.csv").read_text()
+
+
+@pytest.mark.parametrize("moment", ["rename", "replace"])
+def test_a_signal_while_images_and_manifest_are_moved(moment, video, tracks, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    tracklets.main(command(video, tracks, out))
+    original = getattr(os, moment)
+
+    def signalled(*paths):
+        original(*paths)
+        raise KeyboardInterrupt  # a handler is run when the call has returned
+
+    monkeypatch.setattr(os, moment, signalled)
+    with pytest.raises(KeyboardInterrupt):
+        tracklets.main(command(video, tracks, out, "--append", "--camera", 2))
+    assert (out / "walk_c2").exists() == (moment == "replace")
+    assert all(path.exists() for t in read_dataset("manifest", out).query for path in t.paths)
 
 
 def test_an_existing_folder_is_not_touched(video, tracks, tmp_path, command_error, monkeypatch):

@@ -166,6 +166,54 @@ def test_a_killed_extraction_goes_on(weights, expected, dataset_folder, tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f.npz", "log"]
 
 
+def _parts(folder, *names):
+    kept = parts.Parts(folder / "f.npz", {"source": "x"})
+    row = parts.Row("", "", "1", 0.0, 1, np.ones(2, np.float32), None)
+    kept.keep(row._replace(tracklet=name) for name in names)
+    return kept
+
+
+def test_what_is_united_are_the_tracklets_that_were_extracted(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "PART_SECONDS", -1)
+    kept = _parts(tmp_path, "a", "b", "c")
+    files = sorted(kept.folder.glob("0*.npz"))
+    assert len(files) == 3
+    taken = files[1].read_bytes()
+    files[1].unlink()
+    with pytest.raises(UserError, match="not the 3 extracted tracklets: 1 names are missing or too many, 'b' first"):
+        kept.unite({})
+    kept = _parts(tmp_path, "d")  # it does not take the name of another
+    assert sorted(kept.names()) == ["a", "c", "d"]
+    (kept.folder / "00009.npz").write_bytes(taken)
+    with pytest.raises(UserError, match="too many, 'b' first"):
+        kept.unite({})
+    kept = _parts(tmp_path)
+    with pytest.raises(UserError, match="'e' first"):
+        kept.unite({}, ["a", "b", "c", "d", "e"])
+    assert kept.unite({}, ["d", "a", "b", "c"]).tracklet.tolist() == ["a", "c", "d", "b"]
+    assert [p.name for p in tmp_path.iterdir()] == ["f.npz"]
+
+
+@pytest.mark.parametrize("about", ["", "{", "[]", None])
+def test_parts_that_do_not_say_of_what_they_are(about, tmp_path):
+    folder = _parts(tmp_path, "a").folder
+    (folder / "about.json").unlink()
+    if about is not None:
+        (folder / "about.json").write_text(about)
+    assert _parts(tmp_path, "b").unite({}).tracklet.tolist() == ["b"]
+
+
+def test_parts_of_a_file_that_is_there(tmp_path):
+    united = _parts(tmp_path, "a", "b").unite({})
+    _parts(tmp_path, "a")
+    parts.remove_united(tmp_path / "f.npz")
+    assert _parts(tmp_path).names() == {"a"}, "of another extraction"
+    _parts(tmp_path, "b")  # as a kill leaves them
+    parts.remove_united(tmp_path / "f.npz")
+    assert [p.name for p in tmp_path.iterdir()] == ["f.npz"]
+    assert len(united) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -22,6 +22,7 @@ from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.datasets import read_dataset
 from st_reid.errors import UserError
 from st_reid.features.extraction import extract_features
+from st_reid.files import locked
 from st_reid.models.factory import create_model
 from st_reid.models.layers.stam import FramewiseBatchNorm2d
 from st_reid.runtime import distributed
@@ -320,6 +321,16 @@ def test_persons_that_the_processes_cannot_share(dataset_folder, tmp_path):
     codes, logs = finish(start_several(train_command, argv, log=tmp_path / "log"), tmp_path / "log")
     assert codes == [2, 2]
     assert "2 processes share 3 persons a batch; make it a multiple of 2" in logs[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_that_another_writes_is_refused_by_all(dataset_folder, tmp_path):
+    with locked(tmp_path / "run"):
+        argv = arguments(dataset_folder, tmp_path / "run")
+        codes, logs = finish(start_several(train_command, argv, log=tmp_path / "log"), tmp_path / "log")
+    assert codes == [2, 2]
+    assert f"run is being written by process {os.getpid()} on " in logs[0].splitlines()[-1]
+    assert "the first process says why" in logs[1].splitlines()[-1]
     assert not (tmp_path / "run").exists()
 
 
