@@ -17,6 +17,10 @@ from st_reid.files import write_text
 
 C = TypeVar("C", bound=type)
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+ProtocolName = Literal[
+    "standard", "clothes_changing", "same_clothes", "other_location", "same_location", "other_scale", "same_scale",
+    "aerial_to_ground", "ground_to_aerial", "aerial_to_aerial",
+]  # fmt: skip
 
 # For jsonargparse a number with a range is a class of its own; for type checkers it is a plain number. It also reads
 # the body of `if TYPE_CHECKING`, so the condition must be negated.
@@ -361,6 +365,10 @@ class EvalConfig:
         batch: clips in a batch.
         junk: gallery items left out for a query, same_camera (of its person and camera) or same_tracklet (itself);
             auto takes same_camera where the gallery has two cameras or more.
+        protocol: what is junk of the query's person besides: nothing (standard), what is in the query's clothes
+            (clothes_changing), or in others (same_clothes); likewise for locations and scales. aerial_to_ground and its
+            like take the queries and the gallery of these views.
+        also: other protocols, whose figures by appearance are reported too.
         unknown: how a gallery tracklet of an unknown person counts: junk (left out), or wrong (as distractors are).
         ap: step for average precision as in torchreid, trapezoid for ST-ReID's protocol.
         sheet_queries: queries on the contact sheet.
@@ -373,6 +381,8 @@ class EvalConfig:
     frames: Literal["ordered", "shuffled", "separate", "one"] = "ordered"
     batch: PositiveInt = 16
     junk: Literal["auto", "same_camera", "same_tracklet"] = "auto"
+    protocol: ProtocolName = "standard"
+    also: list[ProtocolName] = field(default_factory=list)
     unknown: Literal["junk", "wrong"] = "junk"
     ap: Literal["step", "trapezoid"] = "step"
     sheet_queries: PositiveInt = 10

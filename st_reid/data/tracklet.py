@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -19,6 +20,10 @@ UNKNOWN = ""
 """The person of a tracklet whose person is not known."""
 DISTRACTOR = "distractor"
 """The person of a tracklet that is of none of the persons. Two distractors may be of one person, or of two."""
+CONDITIONS = ("view", "location", "scale", "height", "distance", "angle", "session")
+"""What a dataset may say about how a tracklet was filmed: the view is ``aerial`` or ``ground``."""
+Conditions = tuple[tuple[str, str], ...]
+"""Names out of :data:`CONDITIONS` with their values, sorted by name."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Tracklet:
         camera: camera label.
         time: when the tracklet begins, in frames of the network's common clock; ``None`` where it is not known.
         times: of every frame; empty if they are not known, or if the frames follow one another from ``time`` on.
+        clothes: label of the outfit, another one for every person; empty where it is not known.
+        conditions: how it was filmed, as far as that is known, see :func:`conditions_of`.
     """
 
     name: str
@@ -40,6 +47,8 @@ class Tracklet:
     camera: str
     time: float | None = None
     times: tuple[float, ...] = ()
+    clothes: str = ""
+    conditions: Conditions = ()
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -110,6 +119,8 @@ class Labels:
         time: (N,) when each begins, in frames of the common clock; NaN where that is not known.
         frames: (N,) number of frames.
         last: (N,) when the last frame of each was taken; by default the frames follow one another.
+        clothes: (N,) labels of outfits, empty where they are not known.
+        conditions: (N,) how each was filmed, as JSON, empty where nothing is known; see :meth:`label`.
     """
 
     tracklet: NDArray[np.str_]
@@ -118,10 +129,15 @@ class Labels:
     time: NDArray[np.float64]
     frames: NDArray[np.int64]
     last: NDArray[np.float64] = None  # type: ignore[assignment]
+    clothes: NDArray[np.str_] = None  # type: ignore[assignment]
+    conditions: NDArray[np.str_] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.last is None:
             object.__setattr__(self, "last", np.asarray(self.time, np.float64) + np.asarray(self.frames) - 1)
+        for name in ("clothes", "conditions"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.full(len(self.tracklet), "", dtype=np.str_))
 
     def __len__(self) -> int:
         """Tracklets."""
@@ -141,6 +157,12 @@ class Labels:
         """Which tracklets (N,) are of a known person: neither unknown nor a distractor."""
         return (self.person != UNKNOWN) & (self.person != DISTRACTOR)
 
+    def label(self, name: str) -> NDArray[np.str_]:
+        """Return the ``clothes`` (N,), or one of :data:`CONDITIONS` (N,), empty where it is not known."""
+        if name == "clothes":
+            return self.clothes
+        return np.array([json.loads(text).get(name, "") if text else "" for text in self.conditions.tolist()], np.str_)
+
     @property
     def passings(self) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.float64]]:
         """Persons, cameras and times (N,) of the tracklets whose person is known."""
@@ -157,7 +179,19 @@ def label_columns(tracklets: Sequence[Tracklet]) -> dict[str, NDArray]:
         "time": np.array([t.time for t in tracklets], dtype=np.float64),
         "frames": np.array([len(t) for t in tracklets], dtype=np.int64),
         "last": np.array([t.last for t in tracklets], dtype=np.float64),
+        "clothes": np.array([t.clothes for t in tracklets], dtype=np.str_),
+        "conditions": np.array([conditions_text(t) for t in tracklets], dtype=np.str_),
     }
+
+
+def conditions_of(**values: str) -> Conditions:
+    """Return the conditions of a tracklet; empty values are not known, and left out."""
+    return tuple(sorted((name, value) for name, value in values.items() if value))
+
+
+def conditions_text(tracklet: Tracklet) -> str:
+    """Return how a tracklet was filmed as JSON, empty where nothing is known."""
+    return json.dumps(dict(tracklet.conditions), ensure_ascii=False) if tracklet.conditions else ""
 
 
 def read_splits(joined: str) -> list[str]:

@@ -96,9 +96,10 @@ def _run(content: Report) -> Page:
     ]
     if gains:
         tables.append(Table("Gains", ["", "", "points", "95% interval"], gains))
+    protocol = content["protocol"]
     summary = (
         f"{content['num_query']} queries, {content['num_gallery']} gallery tracklets. "
-        f"{content['protocol']['junk']}; {content['protocol']['ap']}; {content['protocol']['frames']}."
+        f"Protocol {protocol.get('name', 'standard')}: {protocol['junk']}; {protocol['ap']}; {protocol['frames']}."
     )
     told = ("best", "epochs", "seed", "trained_on", "train_seconds", "eval_seconds")
     about = [[key.replace("_", " "), value] for key, value in content.items() if key in told]

@@ -53,6 +53,7 @@ class Evaluation:
         rankings: by name, see :func:`rank_all`.
         transit_times: the model that the joint metric used; ``None`` without the joint metric.
         joint: its constants, chosen ones put in.
+        also: figures by appearance under the other protocols that were asked for, by their names.
         used: how features were expanded and re-ranked, in words by name; empty where they were not.
     """
 
@@ -60,6 +61,7 @@ class Evaluation:
     transit_times: SpatialTemporalModel | None
     joint: JointConfig
     used: dict[str, str] = field(default_factory=dict)
+    also: dict[str, RankingResult] = field(default_factory=dict)
 
 
 def evaluate_features(
@@ -99,7 +101,8 @@ def evaluate_features(
     for name, how in used.items():
         logger.info(f"{name}: {how}")
     rankings = rank_all(pairs, *pairs.split(features), transit_times, config)
-    return Evaluation(rankings, transit_times, joint, used)
+    also = {name: others.rank(rankings["appearance"].distances) for name, others in pairs.under(config.also).items()}
+    return Evaluation(rankings, transit_times, joint, used, also)
 
 
 def _with_neighbours(config: RerankConfig, pairs: QueryGallery) -> RerankConfig:
@@ -120,7 +123,8 @@ def prepare(
     """Check what would make the evaluation fail, before training starts; return the transit times, if any.
 
     Raises:
-        UserError: as :func:`fit_transit_times`, and re-ranking constants that do not fit the data.
+        UserError: as :func:`fit_transit_times`, re-ranking constants that do not fit the data, and labels that another
+            protocol needs and that are not known.
     """
     if config.rerank.use:
         chosen = _with_neighbours(config.rerank, pairs)
@@ -128,6 +132,7 @@ def prepare(
         check_constants(items, len(pairs.query), chosen.k1 or 0, chosen.k2 or 0, chosen.lambda_value)
     if config.joint.choose and config.joint.model is not None:
         raise UserError(CHOOSE_OR_MODEL)
+    pairs.under(config.also)
     transit_times = fit_transit_times(train, pairs, config.joint, same_network)
     if transit_times is not None and config.joint.choose:
         check_folds(train.person[train.is_known].tolist())

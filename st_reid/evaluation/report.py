@@ -68,6 +68,7 @@ class Report(TypedDict, total=False):
     appearance_reranked: Figures
     camera_mask_reranked: Figures
     joint_reranked: Figures
+    also: dict[str, Figures]
     num_query: int
     num_gallery: int
     environment: dict[str, Any]
@@ -85,8 +86,9 @@ class Report(TypedDict, total=False):
 
 
 def rankings_in(report: Mapping[str, Any]) -> dict[str, Figures]:
-    """Return the rankings of a report, by their names."""
-    return {name: cast(Figures, row) for name, row in report.items() if isinstance(row, dict) and "rank1" in row}
+    """Return the rankings of a report, by their names; after them those under other protocols."""
+    own = {name: cast(Figures, row) for name, row in report.items() if isinstance(row, dict) and "rank1" in row}
+    return own | {f"appearance, {name}": row for name, row in report.get("also", {}).items()}
 
 
 def gains_in(report: Mapping[str, Any]) -> dict[str, Gain]:
@@ -196,6 +198,7 @@ def assemble(
             "constants": used,
         }
         rankings["joint"] = joint
+    also = {"also": {name: figures(result) for name, result in evaluation.also.items()}} if evaluation.also else {}
     frames = f"clips of {spec.seq_len} at {spec.height} x {spec.width}, sampler {spec.sampler}"
     frames += f", {FRAMES[spec.frames]}" if FRAMES[spec.frames] else ""
     return {
@@ -203,6 +206,7 @@ def assemble(
         "dataset": dataset,
         "protocol": {**pairs.describe(), "frames": frames, **evaluation.used, **notes},
         **rankings,  # type: ignore[typeddict-item] # mypy does not know their names
+        **also,  # type: ignore[typeddict-item]
         "num_query": len(pairs.query),
         "num_gallery": len(pairs.gallery),
         "environment": environment,
@@ -247,7 +251,8 @@ def announce(report: Report, folder: Path) -> None:
     """Log the main figures and the folder with the others."""
     valid, every = report["appearance"]["num_valid"], report["num_query"]
     queries = f"{every} queries" if valid == every else f"{valid} valid of {every} queries"
-    for line in lines(f"{report['dataset']}: {queries}", report["appearance"]):
+    protocol = report["protocol"]["name"]
+    for line in lines(f"{report['dataset']}, protocol {protocol}: {queries}", report["appearance"]):
         logger.info(line)
     rows = rankings_in(report)
     if len(rows) > 1:

@@ -17,7 +17,6 @@ from st_reid.evaluation.rankings import Ranking
 from st_reid.features.feature_set import FeatureSet
 from st_reid.retrieval import rank_gallery
 from st_reid.retrieval.matrix import Matrix, entries, row_blocks
-from st_reid.retrieval.ranking import encode_labels
 
 Pictures = Callable[[str], Sequence[NDArray[np.uint8]]]
 """Returns the images to show for a tracklet name: RGB (h, w, 3) each."""
@@ -56,14 +55,12 @@ def contact_sheet(
     """
     result, distances = ranking.result, ranking.distances
     query, gallery = pairs.query, pairs.gallery
-    q_views, g_views = pairs.views()
     order = np.argsort(-result.ap, kind="stable")
     rows = []
     for q in result.valid[order[spread_evenly(len(order), queries)]].tolist():
         person, row = query.person[q], distances[q]
-        junk = (gallery.person == person) & (g_views == q_views[q])
         cells = [Cell(pictures(str(query.tracklet[q])), QUERY, f"person {person}, camera {query.camera[q]}")]
-        for g in rank_gallery(row, junk, top):
+        for g in rank_gallery(row, pairs.junk_of(q), top):
             color = RIGHT if gallery.person[g] == person else WRONG
             caption = f"{gallery.person[g]}, camera {gallery.camera[g]}, d {row[g]:.2g}"
             cells.append(Cell(pictures(str(gallery.tracklet[g])), color, caption))
@@ -112,10 +109,8 @@ def changed_sheet(
 
 def _first_hits(pairs: QueryGallery, distances: Matrix) -> list[int]:
     """Return each query's nearest gallery item that is not junk."""
-    qp, gp = encode_labels(pairs.query.person, pairs.gallery.person)
-    qv, gv = encode_labels(*pairs.views())
     hits: list[int] = []
     for rows in row_blocks(distances.shape):
-        junk = (qp[rows, None] == gp) & (qv[rows, None] == gv)
+        junk = np.stack([pairs.junk_of(q) for q in range(rows.start, min(rows.stop, len(pairs.query)))])
         hits += np.where(junk, np.inf, distances[rows]).argmin(axis=1).tolist()
     return hits

@@ -17,7 +17,7 @@ from st_reid.data.clips import SAMPLERS
 from st_reid.data.datasets import read_dataset
 from st_reid.data.frames import FrameReader
 from st_reid.data.thumbnails import frames_shown, thumbnail
-from st_reid.data.tracklet import Dataset, Tracklet, read_splits
+from st_reid.data.tracklet import Dataset, Tracklet, conditions_text, read_splits
 from st_reid.data.video import Video
 from st_reid.errors import UserError
 from st_reid.features.extraction import iterate_features
@@ -177,7 +177,8 @@ def _of_dataset(
             t = tracklets[i]
             picture = thumbnail(frames_shown(reader, t)) if thumbnails else None
             first, last = (np.nan if time is None else time for time in (t.time, t.last))
-            yield Row(t.name, t.person, t.camera, first, len(t), feature, picture, splits[i], last)
+            seen = splits[i], last, t.clothes, conditions_text(t)
+            yield Row(t.name, t.person, t.camera, first, len(t), feature, picture, *seen)
 
     identity = [(t.name, t.person, t.camera, t.time, [str(path) for path in t.paths]) for t in tracklets]
     return Source(identity, {"dataset": dataset.name, "notes": dataset.notes}, rows, [t.name for t in tracklets])

@@ -18,7 +18,7 @@ from st_reid.errors import UserError, first_line
 from st_reid.files import written_whole
 
 COLUMNS = ("tracklet", "person", "camera", "time", "frames")
-ADDED = ("last", "split")
+ADDED = ("last", "split", "clothes", "conditions")
 """Columns that files of earlier versions do not have."""
 ARRAYS = ("features", *COLUMNS, *ADDED)
 """All arrays but the pictures."""

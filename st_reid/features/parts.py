@@ -37,6 +37,8 @@ class Row(NamedTuple):
     thumbnail: NDArray[np.uint8] | None
     split: str = SPLIT
     last: float = np.nan
+    clothes: str = ""
+    conditions: str = ""
 
 
 class Parts:

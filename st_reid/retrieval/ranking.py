@@ -1,6 +1,7 @@
 """CMC, mAP and mINP of a ranking, and the ranking itself.
 
-A gallery item of the query's person and camera is junk: it is left out for that query. Queries without a match in what
+A gallery item of the query's person and camera is junk: it is left out for that query; so are others of that person
+under another protocol than the standard one (:mod:`~st_reid.retrieval.protocols`). Queries without a match in what
 remains are not valid. ``ap="step"`` is torchreid's protocol (Zheng et al., ICCV 2015): means over the valid queries.
 ``ap="trapezoid"`` is ST-ReID's (Wang et al., AAAI 2019): AP by the trapezoidal rule, and CMC and mAP divided by all
 queries; its figures cannot be compared with the others'.
@@ -24,8 +25,10 @@ from torch import Tensor
 from st_reid.errors import UserError, unknown_name
 from st_reid.retrieval.bootstrap import mean_interval
 from st_reid.retrieval.matrix import BLOCK_BYTES, LazyMatrix, row_blocks
+from st_reid.retrieval.protocols import PROTOCOLS, matches
 
 AVERAGE_PRECISIONS = ("step", "trapezoid")
+
 NO_MATCH = "no query has a match in the gallery, junk aside; check persons and cameras, or the junk rule"
 
 
@@ -82,9 +85,12 @@ def evaluate_rank(
     *,
     max_rank: int = 50,
     ap: str = "step",
+    protocol: str = "standard",
+    q_clothes: ArrayLike | None = None,
+    g_clothes: ArrayLike | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> RankingResult:
-    """Evaluate distances under the cross-camera protocol; the module says how ties and junk count.
+    """Evaluate distances under a cross-camera protocol; the module says how ties and junk count.
 
     Args:
         distmat: (Q, G) distances, smaller is nearer; pass the negative of a score. A tensor on a GPU is ranked there.
@@ -94,10 +100,15 @@ def evaluate_rank(
         g_camids: (G,) cameras, or tracklets.
         max_rank: length of the CMC curve.
         ap: ``"step"`` or ``"trapezoid"``.
+        protocol: one of ``PROTOCOLS``. With ``"clothes_changing"`` the query's person in the query's clothes is junk
+            too, with ``"same_clothes"`` the query's person in other clothes; and so on for locations and scales.
+        q_clothes: (Q,) the labels that the protocol compares: clothes, locations or scales; not for ``"standard"``.
+        g_clothes: (G,) the same.
         block_bytes: about how much of the distances is held at a time; the ranking needs about as much again.
 
     Raises:
-        UserError: shapes that do not go together, distances that are not numbers, no valid query, an unknown ``ap``.
+        UserError: shapes that do not go together, distances that are not numbers, no valid query, an unknown ``ap`` or
+            ``protocol``, or no clothes for it.
 
     Example:
         >>> evaluate_rank([[0.1, 0.2, 0.3]], [7], [5, 7, 7], [1], [2, 2, 1]).mAP
@@ -105,16 +116,20 @@ def evaluate_rank(
     """
     distances = distmat if isinstance(distmat, LazyMatrix | Tensor) else np.asarray(distmat)
     q_pids, g_pids, q_camids, g_camids = map(np.asarray, (q_pids, g_pids, q_camids, g_camids))
-    _check(tuple(distances.shape), q_pids, g_pids, q_camids, g_camids, max_rank, ap)
+    _check(tuple(distances.shape), q_pids, g_pids, q_camids, g_camids, max_rank, ap, protocol)
     device = distances.device if isinstance(distances, Tensor) else "cpu"
-    q_persons, g_persons = (torch.as_tensor(labels, device=device) for labels in encode_labels(q_pids, g_pids))
-    q_views, g_views = (torch.as_tensor(labels, device=device) for labels in encode_labels(q_camids, g_camids))
+    compared = _compared(protocol, q_clothes, g_clothes, (len(q_pids), len(g_pids)))
+    (q_persons, g_persons), (q_views, g_views), (q_labels, g_labels) = (
+        [torch.as_tensor(labels, device=device) for labels in encode_labels(*pair)]
+        for pair in ((q_pids, g_pids), (q_camids, g_camids), compared)
+    )
     persons = _Persons(g_persons)
     found = []
     for rows in row_blocks(tuple(distances.shape), block_bytes):
         block = _block(distances, rows)
         own, is_own = persons.of(q_persons[rows])
-        is_match = is_own & (g_views[own] != q_views[rows, None])
+        views, labels = (q_views[rows, None], g_views[own]), (q_labels[rows, None], g_labels[own])
+        is_match = is_own & matches(PROTOCOLS[protocol], views, labels)
         if is_match.any():
             found.append(_rank_block(block, rows.start, own, is_own, is_match, ap))
     if not found:
@@ -227,6 +242,7 @@ def _check(
     g_camids: NDArray,
     max_rank: int,
     ap: str,
+    protocol: str,
 ) -> None:
     expected = (len(q_pids), len(g_pids))
     if shape != expected or q_camids.shape != q_pids.shape or g_camids.shape != g_pids.shape:
@@ -240,6 +256,23 @@ def _check(
         raise UserError(f"max_rank is {max_rank}; expected at least 1")
     if ap not in AVERAGE_PRECISIONS:
         raise unknown_name("average precision", ap, AVERAGE_PRECISIONS)
+    if protocol not in PROTOCOLS:
+        raise unknown_name("protocol", protocol, PROTOCOLS)
+
+
+def _compared(
+    protocol: str, q_labels: ArrayLike | None, g_labels: ArrayLike | None, shape: tuple[int, int]
+) -> tuple[NDArray, NDArray]:
+    """Return the labels that a protocol compares; anything where it compares none."""
+    label = PROTOCOLS[protocol].label
+    if not label:
+        return np.zeros(shape[0]), np.zeros(shape[1])
+    if q_labels is None or g_labels is None:
+        raise UserError(f"protocol {protocol} compares the {label} of query and gallery; pass q_clothes and g_clothes")
+    query, gallery = np.asarray(q_labels), np.asarray(g_labels)
+    if (query.shape, gallery.shape) != ((shape[0],), (shape[1],)):
+        raise UserError(f"{label}: {query.shape} and {gallery.shape}; expected ({shape[0]},) and ({shape[1]},)")
+    return query, gallery
 
 
 def rank_gallery(distances: NDArray, junk: NDArray[np.bool_], top: int) -> NDArray[np.int64]:

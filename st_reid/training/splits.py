@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from st_reid.config import TrainConfig
 from st_reid.data.datasets import read_dataset
@@ -73,7 +73,8 @@ def read_splits(config: TrainConfig, world: World) -> Splits:
     validation = None
     if held_out:  # one query for each identity and camera, all tracklets as gallery
         first = {(t.person, t.camera): t for t in reversed(held_out)}
-        validation = QueryGallery.of(Labels.of(list(first.values())), Labels.of(held_out), config.eval)
+        choosing = replace(config.eval, protocol="standard")  # whatever the test asks, it is short of persons
+        validation = QueryGallery.of(Labels.of(list(first.values())), Labels.of(held_out), choosing)
     return Splits(source, tested, learned, held_out, test, validation, transit_times)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from st_reid.data.datasets import read_dataset
 from st_reid.data.datasets.manifest import FrameRow, read_rows, write_rows
+from st_reid.data.tracklet import Labels, conditions_of
 from st_reid.errors import UserError
 
 HEAD = "split,tracklet,path,person,camera,time\n"
@@ -31,6 +32,25 @@ def test_write_and_read_back(tmp_path):
     ]
     write_rows(tmp_path, rows)
     assert list(read_rows(tmp_path)) == rows
+    assert (tmp_path / "manifest.csv").read_text().startswith(HEAD)
+
+
+def test_clothes_and_conditions_are_optional(tmp_path):
+    rows = [
+        FrameRow("query", "t", "a.jpg", "ann", "1", 5.0, "red coat", conditions_of(view="aerial", height="30")),
+        FrameRow("gallery", "u", "b.jpg", "ann", "2", 9.0),
+    ]
+    write_rows(tmp_path, rows)
+    assert (tmp_path / "manifest.csv").read_text().splitlines()[0] == HEAD.strip() + ",clothes,view,height"
+    assert list(read_rows(tmp_path)) == rows
+    dataset = read_dataset("manifest", tmp_path)
+    labels = Labels.of(dataset.query + dataset.gallery)
+    assert labels.clothes.tolist() == ["red coat", ""]
+    assert [labels.label(name).tolist() for name in ("view", "height", "scale")] == [
+        ["aerial", ""],
+        ["30", ""],
+        ["", ""],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +65,14 @@ def test_write_and_read_back(tmp_path):
         (HEAD + "train,a,x.jpg,1,1,nan\n", "time is 'nan'"),
         (HEAD + 'train,a,"' + "x" * 200_000, "field larger"),
         (HEAD + "train,a,x.jpg,1,,\n", "camera is empty"),
-        (HEAD + "train,a,x.jpg,1,1,\ntrain,a,y.jpg,2,1,\n", "tracklet 'a' is person '1'"),
+        (
+            HEAD + "train,a,x.jpg,1,1,\ntrain,a,y.jpg,2,1,\n",
+            "tracklet 'a' is person '1' at first and person '2' at 'y.jpg'",
+        ),
+        (
+            HEAD[:-1] + ",clothes\ntrain,a,x.jpg,1,1,,red\ntrain,a,y.jpg,1,1,,\n",
+            "is clothes 'red' at first and clothes ''",
+        ),
     ],
 )
 def test_errors(tmp_path, text, message):

@@ -71,7 +71,7 @@ def test_what_became_of_nobody_is_said():
     assert wrong.describe()["unknown"] == "2 gallery tracklets of unknown persons are counted as wrong"
     assert len(wrong.gallery) == 16
     known = make_features(persons=4, each=4)
-    assert set(QueryGallery.of(known, known, EvalConfig()).describe()) == {"junk", "ap"}
+    assert set(QueryGallery.of(known, known, EvalConfig()).describe()) == {"name", "junk", "ap"}
     nobody = replace(known, person=np.full(16, UNKNOWN))
     with pytest.raises(UserError, match="32 tracklets have no person"):
         QueryGallery.of(nobody, nobody, EvalConfig())
@@ -89,8 +89,7 @@ def with_distractors(features, count, seed=1):
         camera=np.concatenate([features.camera, np.full(count, "9")]),
         time=np.zeros(len(features) + count),
         frames=np.ones(len(features) + count, int),
-        last=None,
-        split=None,
+        **dict.fromkeys(("last", "split", "clothes", "conditions")),
     )
 
 

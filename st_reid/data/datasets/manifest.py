@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from st_reid.data.datasets.base import DATASETS
-from st_reid.data.tracklet import SPLITS, Dataset, Tracklet, read_splits
+from st_reid.data.tracklet import CONDITIONS, SPLITS, Conditions, Dataset, Tracklet, conditions_of, read_splits
 from st_reid.errors import UserError
 
 FILE_NAME = "manifest.csv"
 COLUMNS = ("split", "tracklet", "path", "person", "camera", "time")
+OPTIONAL = ("clothes", *CONDITIONS)
+"""Columns that a manifest may have."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class FrameRow:
         person: identity label; empty where it is not known.
         camera: camera label.
         time: when the frame was taken, in frames of the common clock; ``None`` where it is not known.
+        clothes: label of the outfit; empty where it is not known.
+        conditions: how the tracklet was filmed, as far as that is known.
     """
 
     split: str
@@ -36,16 +40,29 @@ class FrameRow:
     person: str
     camera: str
     time: float | None
+    clothes: str = ""
+    conditions: Conditions = ()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What all rows of a tracklet agree about, by the names of the columns."""
+        return {name: getattr(self, name) for name in ("person", "camera", "split", "clothes")} | dict(self.conditions)
 
 
 def write_rows(folder: Path, rows: Iterable[FrameRow]) -> None:
-    """Write ``folder/manifest.csv``; a frame's place in its tracklet is its place in the file."""
+    """Write ``folder/manifest.csv``; a frame's place in its tracklet is its place in the file.
+
+    An optional column is written if a row has a value for it.
+    """
+    rows = list(rows)
+    used = [name for name in OPTIONAL if any(row.labels.get(name) for row in rows)]
     with open(folder / FILE_NAME, "w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f)
-        writer.writerow(COLUMNS)
+        writer.writerow((*COLUMNS, *used))
         for r in rows:
             time = "" if r.time is None else f"{r.time:.15g}"
-            writer.writerow((r.split, r.tracklet, r.path, r.person, r.camera, time))
+            more = (r.labels.get(name, "") for name in used)
+            writer.writerow((r.split, r.tracklet, r.path, r.person, r.camera, time, *more))
         f.flush()
         os.fsync(f.fileno())
 
@@ -80,7 +97,7 @@ def _read_rows(file: Path) -> Iterator[FrameRow]:
 
 
 def _parse_row(row: dict[str, str | None]) -> FrameRow:
-    values = {column: (row[column] or "").strip() for column in COLUMNS}
+    values = {column: (row[column] or "").strip() for column in (*COLUMNS, *OPTIONAL) if column in row}
     read_splits(values["split"])
     for column in ("tracklet", "path", "camera"):
         if not values[column]:
@@ -95,7 +112,9 @@ def _parse_row(row: dict[str, str | None]) -> FrameRow:
             raise ValueError
     except ValueError:
         raise ValueError(f"time is {values['time']!r}; expected a number of frames, or nothing") from None
-    return FrameRow(values["split"], values["tracklet"], values["path"], values["person"], values["camera"], time)
+    conditions = conditions_of(**{name: values[name] for name in CONDITIONS if name in values})
+    split, tracklet, file, person, camera = (values[name] for name in COLUMNS[:5])
+    return FrameRow(split, tracklet, file, person, camera, time, values.get("clothes", ""), conditions)
 
 
 @DATASETS.register("manifest")
@@ -103,7 +122,8 @@ def read(root: Path | None) -> Dataset:
     """Read a tracklet dataset from ``root/manifest.csv``.
 
     Raises:
-        UserError: as :func:`read_rows`, and a tracklet whose rows disagree about its person, camera or split.
+        UserError: as :func:`read_rows`, and a tracklet whose rows disagree about its person, camera, split or another
+            of its labels.
     """
     if root is None:
         raise UserError("manifest: no folder given; pass the one that holds manifest.csv as --root")
@@ -117,12 +137,7 @@ def read_folder(root: Path, name: str) -> Dataset:
     times: dict[str, list[float | None]] = {}
     for row in read_rows(root):
         seen = first.setdefault(row.tracklet, row)
-        if (row.person, row.camera, row.split) != (seen.person, seen.camera, seen.split):
-            raise UserError(
-                f"{root / FILE_NAME}: tracklet {row.tracklet!r} is person {seen.person!r}, camera {seen.camera!r}, "
-                f"split {seen.split!r} at first and {row.person!r}, {row.camera!r}, {row.split!r} at {row.path!r}; "
-                "give every tracklet one of each"
-            )
+        _check_agreement(seen, row, root / FILE_NAME)
         paths.setdefault(row.tracklet, []).append(root / row.path)
         times.setdefault(row.tracklet, []).append(row.time)
     if not first:
@@ -131,7 +146,8 @@ def read_folder(root: Path, name: str) -> Dataset:
     for tracklet, row in first.items():
         each = _complete(times[tracklet])
         begin = min(each) if each else None
-        item = Tracklet(tracklet, tuple(paths[tracklet]), row.person, row.camera, begin, each)
+        labels = row.person, row.camera, begin, each, row.clothes, row.conditions
+        item = Tracklet(tracklet, tuple(paths[tracklet]), *labels)
         for split in row.split.split("+"):
             splits[split].append(item)
     train, query, gallery = (tuple(splits[split]) for split in SPLITS)
@@ -150,3 +166,17 @@ def _complete(times: Sequence[float | None]) -> tuple[float, ...]:
     for time in times[at:]:
         filled.append(filled[-1] + 1 if time is None else time)
     return tuple(filled)
+
+
+def _check_agreement(seen: FrameRow, row: FrameRow, file: Path) -> None:
+    if (row.person, row.camera, row.split) == (seen.person, seen.camera, seen.split) and (
+        row.clothes == seen.clothes and row.conditions == seen.conditions
+    ):
+        return
+    before, now = seen.labels, row.labels
+    names = [name for name in ("person", "camera", "split", *OPTIONAL) if before.get(name) != now.get(name)]
+    first, then = (", ".join(f"{n} {labels.get(n, '')!r}" for n in names) for labels in (before, now))
+    raise UserError(
+        f"{file}: tracklet {row.tracklet!r} is {first} at first and {then} at {row.path!r}; give every tracklet one of "
+        "each"
+    )
