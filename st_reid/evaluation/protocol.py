@@ -168,9 +168,11 @@ class QueryGallery:
     def rank(self, distances: Matrix) -> RankingResult:
         """Evaluate distances (Q, G)."""
         protocol = self.protocol if self.protocol in PROTOCOLS else "standard"
-        labels = dict(zip(("q_clothes", "g_clothes"), self._compared(), strict=True))
-        persons = self.query.person, self.gallery.person
-        return evaluate_rank(distances, *persons, *self.views(), ap=self.ap, protocol=protocol, **labels)
+        q_labels, g_labels = self._compared()
+        return evaluate_rank(
+            distances, self.query.person, self.gallery.person, *self.views(),
+            ap=self.ap, protocol=protocol, q_clothes=q_labels, g_clothes=g_labels,
+        )  # fmt: skip
 
     def rank_features(self, features: FeatureSet) -> RankingResult:
         """Evaluate the cosine distances of features that hold query and gallery."""
