@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from st_reid.data.datasets import market1501, read_dataset
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
 from st_reid.torchreid_compat import submodule
+
+PUBLISHED_MARS = Path(__file__).parent / "mars"
 
 
 def write_images(paths: list[Path]) -> None:
@@ -103,6 +105,31 @@ def test_mars_frames_are_in_order_and_exist(mars):
     long = read_dataset("mars", mars).train[1]
     assert [path.name[-7:-4] for path in long.paths] == [f"{i:03}" for i in range(1, 12)]
     assert all(path.is_file() for path in long.paths)
+
+
+@pytest.mark.slow  # a million paths
+def test_mars_own_index_files_give_the_published_counts(tmp_path):
+    """8,298 tracklets to train, 1,980 queries and 9,330 others, on made-up names of images."""
+    info = tmp_path / "mars" / "info"
+    info.mkdir(parents=True)
+    for part in ("train", "test"):
+        shutil.copy(PUBLISHED_MARS / f"mars_tracks_{part}_info.mat", info / f"tracks_{part}_info.mat")
+        rows = loadmat(info / f"tracks_{part}_info.mat")[f"track_{part}_info"].astype(int).tolist()
+        assert len(rows) == {"train": 8298, "test": 12180}[part]
+        images: list[str] = []
+        for number, (first, last, person, camera) in enumerate(rows):
+            label = "00-1" if person == -1 else f"{person:04}"
+            assert first == len(images) + 1
+            images += [f"{label}C{camera}T{number:04}F{i}.jpg" for i in range(last - first + 1)]
+        (info / f"{part}_name.txt").write_text("\n".join(images))
+        for person in {image[:4] for image in images}:
+            (tmp_path / "mars" / f"bbox_{part}" / person).mkdir(parents=True)
+    shutil.copy(PUBLISHED_MARS / "mars_query_IDX.mat", info / "query_IDX.mat")
+    dataset = read_dataset("mars", tmp_path)
+    assert [len(dataset.train), len(dataset.query), len(dataset.gallery)] == [8298, 1980, 1980 + 9330]
+    assert len({t.person for t in dataset.train}) == 625
+    assert len({t.person for t in dataset.query}) == 626
+    assert len({t.camera for t in dataset.train}) == 6
 
 
 def test_root_may_be_the_datasets_own_folder(mars):

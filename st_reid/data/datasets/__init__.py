@@ -55,14 +55,21 @@ def dataset_names() -> list[str]:
 
 def _load_readers() -> None:
     from st_reid.data.datasets import (  # noqa: F401 - a new reader is one more name here
+        agvpreid,
+        ccvid,
+        detreidx,
         dukemtmcreid,
         dukemtmcvidreid,
         folders,
+        g2avreid,
         ilidsvid,
+        lsvid,
         manifest,
         market1501,
         mars,
+        mevid,
         prid2011,
+        vccr,
         walkers,
         ward,
     )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from st_reid.data.files import images_of
 from st_reid.data.tracklet import Dataset
 from st_reid.errors import UserError
 from st_reid.registry import Registry
@@ -40,3 +41,35 @@ def warn_of_strange_names(dataset: str, strange: Sequence[Path], expected: str) 
         logger.warning(
             f"{dataset}: {len(strange)} images are left out for their names, {examples}; expected {expected}"
         )
+
+
+def read_list(file: Path, columns: int, dataset: str) -> list[list[str]]:
+    """Return the lines of a list, each cut at blanks into ``columns`` parts; only the first may have blanks in it.
+
+    Raises:
+        UserError: there is no such file, or a line of another form.
+    """
+    if not file.is_file():
+        raise UserError(f"{dataset}: no {file}; it comes with the dataset")
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        row = line.rsplit(maxsplit=columns - 1)
+        if len(row) != columns:
+            raise UserError(f"{file}, line {number}: {line.strip()!r}; expected {columns} columns")
+        rows.append(row)
+    return rows
+
+
+def read_frames(folder: Path, dataset: str) -> tuple[Path, ...]:
+    """Return the images of a tracklet's folder.
+
+    Raises:
+        UserError: there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{dataset}: no folder {folder}; it should hold a tracklet's images; unpack the dataset again")
+    if not (images := images_of(folder)):
+        raise UserError(f"{dataset}: no images in {folder}; unpack the dataset again")
+    return tuple(images)

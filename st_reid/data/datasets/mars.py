@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from st_reid.data.datasets._matlab import load_integers
 from st_reid.data.datasets.base import DATASETS, find_folder
 from st_reid.data.tracklet import DISTRACTOR, Dataset, Tracklet
@@ -29,16 +31,11 @@ def read(root: Path | None, *, queries_in_gallery: bool = True) -> Dataset:
         UserError: a folder or file is missing, or the files of ``info`` do not fit each other or the folders.
     """
     folder = find_folder(root, ["mars"], ["bbox_train", "bbox_test", "info"], "mars")
-    train = _read_tracklets(folder, "train")
-    test = _read_tracklets(folder, "test")
-    queries = load_integers(folder / "info" / "query_IDX.mat", "query_IDX", "mars").ravel() - 1
-    outside = queries[(queries < 0) | (queries >= len(test))]
-    if len(outside):
-        raise UserError(
-            f"{folder / 'info' / 'query_IDX.mat'}: query {outside[0] + 1} is none of the {len(test)} test tracklets; "
-            "the files of info must come from one release"
-        )
-    left_out = set() if queries_in_gallery else set(queries.tolist())
+    train = read_tracklets(folder, "train", "mars")
+    test = read_tracklets(folder, "test", "mars")
+    file = folder / "info" / "query_IDX.mat"
+    queries = places_of(load_integers(file, "query_IDX", "mars"), len(test), file)
+    left_out = set() if queries_in_gallery else set(queries)
     return Dataset(
         "mars",
         train=tuple(t for t in train if t is not None),
@@ -48,15 +45,33 @@ def read(root: Path | None, *, queries_in_gallery: bool = True) -> Dataset:
     )
 
 
-def _read_tracklets(folder: Path, part: str) -> list[Tracklet | None]:
-    """Return the tracklets of ``train`` or ``test``, a row each; ``None`` for junk."""
+def places_of(queries: np.ndarray, count: int, file: Path) -> list[int]:
+    """Return the places, from 0, of queries among ``count`` test tracklets, of their numbers, from 1, in ``file``.
+
+    Raises:
+        UserError: one that is none of them.
+    """
+    numbers: list[int] = queries.ravel().tolist()
+    if outside := [number for number in numbers if not 1 <= number <= count]:
+        raise UserError(
+            f"{file}: query {outside[0]} is none of the {count} test tracklets; the files must come from one release"
+        )
+    return [number - 1 for number in numbers]
+
+
+def read_tracklets(folder: Path, part: str, dataset: str) -> list[Tracklet | None]:
+    """Return the tracklets of ``train`` or ``test``, a row each; ``None`` for junk.
+
+    Raises:
+        UserError: a file is missing, or the files do not fit each other or the folders.
+    """
     info = folder / "info" / f"tracks_{part}_info.mat"
-    rows = load_integers(info, f"track_{part}_info", "mars")
+    rows = load_integers(info, f"track_{part}_info", dataset)
     if rows.ndim != 2 or rows.shape[1] != 4:
         raise UserError(f"{info}: an array of {rows.shape}; expected rows of first image, last image, person, camera")
     name_file = folder / "info" / f"{part}_name.txt"
     if not name_file.is_file():
-        raise UserError(f"mars: no {name_file}; it lists the images of bbox_{part}")
+        raise UserError(f"{dataset}: no {name_file}; it lists the images of bbox_{part}")
     names = name_file.read_text(encoding="utf-8").split()
     images = folder / f"bbox_{part}"
     persons = {entry.name for entry in images.iterdir()}  # a look at every one of a million files would take minutes
@@ -71,7 +86,9 @@ def _read_tracklets(folder: Path, part: str) -> list[Tracklet | None]:
         if len({frame[:6] for frame in frames}) > 1:
             raise UserError(f"{info}, row {row}: images {first} to {last} are of several persons or cameras")
         if frames[0][:4] not in persons:
-            raise UserError(f"mars: {name_file} lists {frames[0]}, but there is no folder {images / frames[0][:4]}")
+            raise UserError(
+                f"{dataset}: {name_file} lists {frames[0]}, but there is no folder {images / frames[0][:4]}"
+            )
         paths = tuple(images / frame[:4] / frame for frame in frames)
         tracklets.append(
             Tracklet(Path(frames[0]).stem, paths, DISTRACTOR if person == 0 else f"{person:04}", str(camera))
