@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from st_reid.config import BoxesConfig
 from st_reid.errors import UserError, first_line, unknown_name
+from st_reid.reading import check_file, read_csv, read_text
 
 logger = logging.getLogger(__name__)
 HEAD = 4096  # characters, by which a format is recognised
@@ -239,7 +238,7 @@ def recognise(file: Path) -> str:
     """
     if file.is_dir():
         return "ultralytics"
-    start = read_text(file, HEAD).lstrip()
+    start = read_text(file, characters=HEAD).lstrip()
     if start.startswith("<"):
         return "cvat"
     if start.startswith(("[", "{")):
@@ -313,7 +312,7 @@ def _ultralytics(folder: Path, video: VideoInfo) -> Iterator[Record]:
         yield Record(f"{path.name}, line {number}", frame, track, box, confidence, f"{values[0]:g}")
 
 
-def _supervision(rows: Iterable[dict[str, Any]], file: Path) -> Iterator[Record]:
+def _supervision(rows: Iterable[Mapping[str, Any]], file: Path) -> Iterator[Record]:
     for number, row in enumerate(rows, 1):
         try:
             left, top, right, bottom = (float(row[key]) for key in ("x_min", "y_min", "x_max", "y_max"))
@@ -328,7 +327,7 @@ def _supervision(rows: Iterable[dict[str, Any]], file: Path) -> Iterator[Record]
                 confidence,
                 label,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"{file}, row {number}: {first_line(error)}; expected x_min, y_min, x_max, y_max, tracker_id and "
                 "frame_index, as supervision's sinks write them"
@@ -336,7 +335,7 @@ def _supervision(rows: Iterable[dict[str, Any]], file: Path) -> Iterator[Record]
 
 
 def _supervision_csv(file: Path, _: VideoInfo) -> Iterator[Record]:
-    return _supervision(csv.DictReader(io.StringIO(read_text(file))), file)
+    return _supervision((row for _, row in read_csv(file)), file)
 
 
 def _supervision_json(file: Path, _: VideoInfo) -> Iterator[Record]:
@@ -354,6 +353,7 @@ def _cvat(file: Path, _: VideoInfo) -> Iterator[Record]:
         from defusedxml.ElementTree import parse
     except ImportError:
         raise UserError("CVAT's XML needs defusedxml: pip install st_reid[boxes]") from None
+    check_file(file)
     try:
         root = parse(file).getroot()
         for track in root.iter("track"):
@@ -402,15 +402,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def read_text(file: Path, characters: int = -1) -> str:
-    """Read a text file in UTF-8, or so many characters of it."""
-    try:
-        with open(file, encoding="utf-8-sig") as opened:
-            return opened.read(characters)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read as text: {error}") from None
 
 
 def join_some(values: Sequence[int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import shutil
@@ -13,12 +12,13 @@ from typing import Any
 import cv2
 
 from st_reid.config import BoxesConfig
-from st_reid.data.boxes import Box, join_some, read_text
+from st_reid.data.boxes import Box, join_some
 from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_rows, write_rows
 from st_reid.data.tracklet import read_splits
 from st_reid.data.video import Video, crop_box, frames_of
 from st_reid.errors import UserError
 from st_reid.files import only_writer, partial_path, remove_left_in
+from st_reid.reading import check_file, read_csv
 
 JPEG_QUALITY = 95
 logger = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ def cut(
     """
     folder = Path(output)
     taken = Video(Path(video), Path(tracks), camera, start_time)
-    if identities is not None and not Path(identities).is_file():
-        raise UserError(f"no file {identities}")
+    if identities is not None:
+        check_file(Path(identities))
     _check_labels(camera, split)
     before = _check_folder(folder, taken.source, append)
     boxes, rate = taken.read_tracks(BoxesConfig(strict=strict, **options), fps)
@@ -133,22 +133,17 @@ def read_identities(file: Path) -> dict[int, str]:
     Raises:
         UserError: a missing column, a track that is no whole number, or two persons for one track.
     """
-    reader = csv.DictReader(read_text(file).splitlines())
-    if not {"track_id", "person_id"} <= set(reader.fieldnames or ()):
-        raise UserError(f"{file}: columns are {reader.fieldnames}; expected track_id and person_id among them")
     persons: dict[int, str] = {}
-    for row in reader:
+    for line, row in read_csv(file, ("track_id", "person_id")):
         try:
             number = float(row["track_id"])
-            track, person = int(number), (row["person_id"] or "").strip()
+            track, person = int(number), row["person_id"].strip()
             if track != number:
                 raise ValueError
-        except (ValueError, OverflowError, TypeError):
-            raise UserError(f"{file}, line {reader.line_num}: track_id {row['track_id']!r} is no number") from None
+        except (ValueError, OverflowError):
+            raise UserError(f"{file}, line {line}: track_id {row['track_id']!r} is no number") from None
         if persons.setdefault(track, person) != person:
-            raise UserError(
-                f"{file}, line {reader.line_num}: track {track} is {person!r}, and was {persons[track]!r}; keep one"
-            )
+            raise UserError(f"{file}, line {line}: track {track} is {person!r}, and was {persons[track]!r}; keep one")
     return persons
 
 

@@ -40,7 +40,13 @@ WORDS = {
 logger = logging.getLogger(__name__)
 
 
-class CheckReport(TypedDict):
+class AddedToCheck(TypedDict, total=False):
+    """What ``check.json`` of the first version does not have."""
+
+    one_person_at_once: Counted
+
+
+class CheckReport(AddedToCheck):
     """``check.json``."""
 
     dataset: str
@@ -48,8 +54,7 @@ class CheckReport(TypedDict):
     splits: dict[str, Description]
     together: Description
     in_training_and_test: Counted
-    one_person_at_once: Counted
-    images: dict[str, Any] | None
+    images: dict[str, Counted | str] | None
     failures: list[str]
 
 
@@ -199,16 +204,16 @@ def _announce(report: CheckReport, output: Path) -> None:
     ):
         if some["count"]:
             logger.info(f"{what}: {some['count']} persons, {', '.join(some['for_example'])}")
-    if (twice := report["one_person_at_once"])["count"]:
+    if (twice := report.get("one_person_at_once", count_some([])))["count"]:
         logger.info(
             f"{twice['count']} pairs of tracklets are of one person that one camera saw in two places at once: "
             f"{twice['for_example'][0]}; look at their identities"
         )
-    for name, row in (report["images"] or {}).items():
-        if name == "median_size":
-            logger.info(f"median size of an image: {row}")
-        elif row["count"]:
+    for name, found in (report["images"] or {}).items():
+        if isinstance(found, str):
+            logger.info(f"median size of an image: {found}")
+        elif found["count"]:
             what = WORDS.get(name, f"{name} images")
-            logger.info(f"{what}: {row['count']}, {row['for_example'][0]} first")
+            logger.info(f"{what}: {found['count']}, {found['for_example'][0]} first")
     pictures = ", ".join(str(p) for p in sorted(output.glob("*.png")))
     logger.info(f"report: {output / 'check.json'}, pictures: {pictures}")

@@ -15,6 +15,7 @@ from st_reid.evaluation.report import Report, gains_in, rankings_in, say_interva
 from st_reid.features.calibrate import CalibrationReport
 from st_reid.features.search import SearchReport
 from st_reid.files import locked, write_text
+from st_reid.reading import of_type, read_json, read_text
 
 logger = logging.getLogger(__name__)
 TITLES = {
@@ -26,6 +27,8 @@ TITLES = {
     "calibration": "Similarities and ROC",
     "check": "Lengths, cameras, sizes",
 }
+PROTOCOL = ("junk", "ap", "frames")  # of a report's protocol, for the first lines
+HINT = "expected what a command of this package wrote; is the file complete?"
 
 
 def write_page(folder: str | Path, output: str | Path | None = None) -> Path:
@@ -47,8 +50,8 @@ def write_page(folder: str | Path, output: str | Path | None = None) -> Path:
 def _render(folder: Path) -> str:
     page = _page_of(folder)
     if (folder / "config.yaml").is_file():
-        page.details["Configuration"] = (folder / "config.yaml").read_text(encoding="utf-8")
-    paths = sorted([*folder.glob("*.png"), *folder.glob("plots/*.png")], key=_place)
+        page.details["Configuration"] = read_text(folder / "config.yaml")
+    paths = sorted((p for p in (*folder.glob("*.png"), *folder.glob("plots/*.png")) if p.is_file()), key=_place)
     pictures = {TITLES.get(path.stem, path.stem.replace("_", " ")): path.read_bytes() for path in paths}
     return render(page, pictures)
 
@@ -59,23 +62,15 @@ def _place(path: Path) -> tuple[int, str]:
 
 
 def _page_of(folder: Path) -> Page:
-    for name, key, read in READERS:
-        if (folder / name).is_file():
-            content = _json(folder / name)
+    for name, key, kind, read in READERS:
+        path = folder / name
+        if path.exists():
+            content = read_json(path, dict[str, Any], HINT)
             if key in content:
+                of_type(content, kind, path, HINT)
                 return read(content)
-    names = ", ".join(dict.fromkeys(name for name, _, _ in READERS))
+    names = ", ".join(dict.fromkeys(name for name, *_ in READERS))
     raise UserError(f"{folder} has none of {names}; pass the folder of a run, search, calibration or check")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); is it complete?") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}; expected what a command of this package wrote")
-    return content
 
 
 def _run(content: Report) -> Page:
@@ -99,7 +94,8 @@ def _run(content: Report) -> Page:
     protocol = content["protocol"]
     summary = (
         f"{content['num_query']} queries, {content['num_gallery']} gallery tracklets. "
-        f"Protocol {protocol.get('name', 'standard')}: {protocol['junk']}; {protocol['ap']}; {protocol['frames']}."
+        f"Protocol {protocol.get('name', 'standard')}: "
+        f"{'; '.join(protocol[key] for key in PROTOCOL if key in protocol)}."
     )
     told = ("best", "epochs", "seed", "trained_on", "train_seconds", "eval_seconds")
     about = [[key.replace("_", " "), value] for key, value in content.items() if key in told]
@@ -193,10 +189,10 @@ def _check(content: CheckReport) -> Page:
     return Page(f"Check of {content['dataset']}", failures, tables, {"All": json.dumps(content, indent=2)})
 
 
-READERS: tuple[tuple[str, str, Callable[[Any], Page]], ...] = (
-    ("search.json", "queries", _search),
-    ("check.json", "splits", _check),
-    ("report.json", "appearance", _run),
-    ("report.json", "open_set", _calibration),
+READERS: tuple[tuple[str, str, type, Callable[[Any], Page]], ...] = (
+    ("search.json", "queries", SearchReport, _search),
+    ("check.json", "splits", CheckReport, _check),
+    ("report.json", "appearance", Report, _run),
+    ("report.json", "open_set", CalibrationReport, _calibration),
 )
-"""The file that a command writes, a key in it, and the function that makes its page."""
+"""The file that a command writes, a key in it, what it holds, and the function that makes its page."""

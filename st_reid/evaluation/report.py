@@ -23,6 +23,17 @@ logger = logging.getLogger(__name__)
 RANKS = (1, 5, 10)
 
 
+Interval = tuple[float, float] | None
+"""A 95 % interval; ``None`` if there are too few persons."""
+
+
+class Intervals(TypedDict):
+    """The intervals of two figures."""
+
+    rank1: Interval
+    mAP: Interval
+
+
 class Figures(TypedDict):
     """A ranking, its figures from 0 to 1."""
 
@@ -32,7 +43,7 @@ class Figures(TypedDict):
     mAP: float
     mINP: float
     num_valid: int
-    interval95: dict[str, list[float] | None]
+    interval95: Intervals
 
 
 class Gain(TypedDict):
@@ -40,7 +51,7 @@ class Gain(TypedDict):
 
     rank1: float
     mAP: float
-    interval95: dict[str, list[float] | None]
+    interval95: Intervals
 
 
 class FewerFrames(Figures):
@@ -56,21 +67,26 @@ class JointFigures(Figures):
     constants: dict[str, Any]
 
 
-class Report(TypedDict, total=False):
-    """``report.json``: an evaluation; a training run adds the entries after ``environment``."""
+class ReportHead(TypedDict):
+    """What every ``report.json`` of an evaluation has."""
 
     arch: str
     dataset: str
     protocol: dict[str, str]
+    num_query: int
+    num_gallery: int
     appearance: Figures
+
+
+class Report(ReportHead, total=False):
+    """``report.json``: an evaluation; a training run adds the entries after ``environment``."""
+
     camera_mask: Figures
     joint: JointFigures
     appearance_reranked: Figures
     camera_mask_reranked: Figures
     joint_reranked: Figures
     also: dict[str, Figures]
-    num_query: int
-    num_gallery: int
     environment: dict[str, Any]
     color_histogram: Figures
     untrained: Figures
@@ -104,6 +120,7 @@ def gains_in(report: Mapping[str, Any]) -> dict[str, Gain]:
 def figures(result: RankingResult) -> Figures:
     """Return a ranking's figures, 0 to 1, with the 95 % bootstrap intervals of ``rank1`` and ``mAP``."""
     rank1, rank5, rank10 = (round(float(result.cmc[k - 1]), 6) for k in RANKS)
+    bounds = result.interval()
     return {
         "rank1": rank1,
         "rank5": rank5,
@@ -111,12 +128,12 @@ def figures(result: RankingResult) -> Figures:
         "mAP": round(result.mAP, 6),
         "mINP": round(result.mINP, 6),
         "num_valid": result.num_valid,
-        "interval95": {key: _rounded(bounds) for key, bounds in result.interval().items()},
+        "interval95": {"rank1": _rounded(bounds["rank1"]), "mAP": _rounded(bounds["mAP"])},
     }
 
 
-def _rounded(bounds: tuple[float, float] | None) -> list[float] | None:
-    return None if bounds is None else [round(bound, 4) for bound in bounds]
+def _rounded(bounds: Interval) -> Interval:
+    return None if bounds is None else (round(bounds[0], 4), round(bounds[1], 4))
 
 
 def say_interval(bounds: Sequence[float] | None, how: str = ".1%", factor: float = 1.0) -> str:

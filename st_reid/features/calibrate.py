@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -35,13 +35,23 @@ class OpenSetRow(TypedDict):
     queries: int
 
 
+class About(TypedDict):
+    """What a calibration is of."""
+
+    fingerprint: str
+    features: str
+    across: bool
+    pairs_of_one_person: int
+    pairs_of_two: int
+
+
 class CalibrationReport(TypedDict):
     """``report.json`` of a calibration; its first four entries are ``calibration.json``."""
 
     same: float
     unsure: float
     false_accept_rate: float
-    about: dict[str, Any]
+    about: About
     true_accept_rate: float
     interval95: tuple[float, float] | None
     tar_at_far: dict[str, RateRow | None]

@@ -15,6 +15,7 @@ from st_reid.data.tracklet import UNKNOWN
 from st_reid.errors import UserError
 from st_reid.features.feature_set import FeatureSet
 from st_reid.files import write_text
+from st_reid.reading import Cosine, Share, read_json
 from st_reid.retrieval import CosineDistance
 from st_reid.retrieval.matrix import row_blocks
 from st_reid.retrieval.ranking import encode_labels
@@ -68,13 +69,13 @@ class Calibration:
         UserError: ``unsure`` above ``same``.
     """
 
-    same: float
-    unsure: float
-    false_accept_rate: float
+    same: Cosine
+    unsure: Cosine
+    false_accept_rate: Share
     about: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.unsure > self.same:
+        if not self.unsure <= self.same:
             raise UserError(f"unsure from {self.unsure:g} on, and same from {self.same:g} on; expected the first below")
 
     def decide(self, similarity: float) -> Decision:
@@ -92,14 +93,7 @@ class Calibration:
         Raises:
             UserError: a file that is missing or not a calibration, or that is of another model's features.
         """
-        try:
-            calibration = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise UserError(f"no calibration {path}; make it with python -m st_reid.calibrate") from None
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path} is no calibration ({error}); make it with python -m st_reid.calibrate") from error
-        if not isinstance(calibration.about, dict):
-            raise UserError(f"{path} is no calibration (about is {calibration.about!r}); make it again")
+        calibration = read_json(Path(path), cls, "make a calibration with python -m st_reid.calibrate")
         if calibration.about.get("fingerprint") != features.fingerprint:
             raise UserError(
                 f"{path} is of the model {calibration.about.get('fingerprint')}, the features are of "

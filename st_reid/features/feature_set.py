@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from st_reid.data.thumbnails import THUMBNAIL
 from st_reid.data.tracklet import Labels, Tracklet, label_columns
-from st_reid.errors import UserError, first_line
+from st_reid.errors import UserError
+from st_reid.features import feature_files
 from st_reid.files import written_whole
 
-COLUMNS = ("tracklet", "person", "camera", "time", "frames")
-ADDED = ("last", "split", "clothes", "conditions")
-"""Columns that files of earlier versions do not have."""
+COLUMNS, ADDED = tuple(feature_files.COLUMNS), tuple(feature_files.ADDED)
 ARRAYS = ("features", *COLUMNS, *ADDED)
 """All arrays but the pictures."""
 SPLIT = "query+gallery"  # if the file does not have it
@@ -84,8 +83,16 @@ class FeatureSet(Labels):
         return self.take([split in each.split("+") for each in self.split.tolist()])
 
     def named(self, names: Sequence[str] | NDArray[np.str_]) -> FeatureSet:
-        """Return the tracklets of these names, in this order."""
+        """Return the tracklets of these names, in this order.
+
+        Raises:
+            UserError: several tracklets have one of the names.
+        """
         row = {name: i for i, name in enumerate(self.tracklet.tolist())}
+        if len(row) < len(self):
+            counts = Counter(self.tracklet.tolist())
+            if twice := next((str(name) for name in names if counts[str(name)] > 1), None):
+                raise UserError(f"{counts[twice]} tracklets are called {twice!r}; give each a name of its own")
         return self.take([row[str(name)] for name in names])
 
     def followed_by(self, other: FeatureSet) -> FeatureSet:
@@ -125,18 +132,13 @@ class FeatureSet(Labels):
         """Read what :meth:`save` wrote; nothing in the file is executed.
 
         Raises:
-            UserError: a file that is missing, cut short, or holds something else.
+            UserError: a file that is missing, cut short, or holds something else; see
+                :mod:`st_reid.features.feature_files`.
         """
         path = Path(path)
         check_path(path)
-        if not path.is_file():
-            raise UserError(f"no file of features {path}; make it with python -m st_reid.extract")
-        try:
-            return _read_parquet(cls, path) if path.suffix == ".parquet" else _read_npz(cls, path)
-        except UserError:
-            raise
-        except Exception as error:  # a damaged archive can raise any error
-            raise UserError(f"features {path} cannot be read ({first_line(error)}); is the file complete?") from error
+        read = feature_files.read_parquet if path.suffix == ".parquet" else feature_files.read_npz
+        return cls(**read(path))
 
 
 def concatenate(parts: Sequence[FeatureSet]) -> dict[str, NDArray]:
@@ -164,33 +166,6 @@ def same_model(a: FeatureSet, b: FeatureSet) -> None:
 def _describe(features: FeatureSet) -> str:
     about = features.about
     return f"{about.get('arch', 'unknown')} ({features.features.shape[1]} numbers, {features.fingerprint or 'no name'})"
-
-
-def _read_npz(cls: type[FeatureSet], path: Path) -> FeatureSet:
-    with np.load(path, allow_pickle=False) as archive:
-        missing = {"about", "features", *COLUMNS} - set(archive.files)
-        if missing:
-            raise UserError(f"{path} holds no features of tracklets: {', '.join(sorted(missing))} missing")
-        columns = {name: archive[name] for name in ARRAYS if name in archive.files}
-        thumbnails = archive["thumbnails"] if "thumbnails" in archive.files else None
-        return cls(**columns, thumbnails=thumbnails, about=json.loads(str(archive["about"])))
-
-
-def _read_parquet(cls: type[FeatureSet], path: Path) -> FeatureSet:
-    table = _parquet().read_table(path)
-    missing = {"feature", *COLUMNS} - set(table.column_names)
-    if missing:
-        raise UserError(f"{path} holds no features of tracklets: {', '.join(sorted(missing))} missing")
-    stored = [name for name in (*COLUMNS, *ADDED) if name in table.column_names]
-    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in stored}
-    for name in set(stored) - {"time", "frames", "last"}:
-        columns[name] = columns[name].astype(str)
-    features = np.asarray(table["feature"].combine_chunks().values, np.float32).reshape(len(table), -1)
-    thumbnails = None
-    if "thumbnail" in table.column_names:
-        pictures = [np.frombuffer(p.as_py(), np.uint8).reshape(*THUMBNAIL, 3) for p in table["thumbnail"]]
-        thumbnails = np.stack(pictures) if pictures else np.empty((0, *THUMBNAIL, 3), np.uint8)
-    return cls(features=features, **columns, thumbnails=thumbnails, about=json.loads(table.schema.metadata[b"about"]))
 
 
 def _parquet() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -18,6 +17,7 @@ from st_reid.errors import UserError
 from st_reid.features.feature_set import ADDED, COLUMNS, SPLIT, FeatureSet, concatenate
 from st_reid.files import remove_left_in, write_text
 from st_reid.models.fingerprint import as_json
+from st_reid.reading import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -110,9 +110,10 @@ class Parts:
         return united
 
     def _is_same(self) -> bool:
+        """Whether the parts are of this model and input; an empty ``about.json``, which a full disk leaves, is not."""
         try:
-            return bool(json.loads((self.folder / "about.json").read_text()) == json.loads(as_json(self.about)))
-        except (OSError, ValueError):
+            return read_text(self.folder / "about.json") == as_json(self.about)
+        except UserError:
             return False
 
     def _check(self, found: Counter[str], names: Iterable[str] | None) -> None:

@@ -37,43 +37,57 @@ DECISION_COLORS = {"same": RIGHT, "unsure": UNSURE, "nobody here": WRONG}
 logger = logging.getLogger(__name__)
 
 
-class TrackletRow(TypedDict):
+class AddedToRow(TypedDict, total=False):
+    """What a row of the first version does not have."""
+
+    last: float | None
+
+
+class TrackletRow(AddedToRow):
     """A tracklet in ``search.json``."""
 
     tracklet: str
     camera: str
     time: float | None
-    last: float | None
     frames: int
     person: str
 
 
-class FoundRow(TrackletRow, total=False):
-    """A tracklet that was found; ``decision`` only with a calibration."""
+class Decided(TypedDict, total=False):
+    """What only a search with a calibration has."""
+
+    decision: str
+
+
+class FoundRow(TrackletRow, Decided):
+    """A tracklet that was found."""
 
     rank: int
     score: float
     cosine: float
-    decision: str
 
 
-class QueryRow(TypedDict, total=False):
-    """A query and what was found for it; ``decision`` only with a calibration."""
+class QueryRow(Decided):
+    """A query and what was found for it."""
 
     query: TrackletRow
     found: list[FoundRow]
-    decision: str
 
 
-class SearchReport(TypedDict):
-    """``search.json``; ``seen_at_once`` counts the pairs that are left out for it."""
+class AddedToSearch(TypedDict, total=False):
+    """What ``search.json`` of the first version does not have; ``seen_at_once`` are pairs that are left out for it."""
+
+    seen_at_once: int
+    expanded: str
+
+
+class SearchReport(AddedToSearch):
+    """``search.json``."""
 
     features: str
     tracklets: int
     searched: int
-    seen_at_once: int
     ranked_by: str
-    expanded: str
     through: str
     model: dict[str, Any]
     queries: list[QueryRow]

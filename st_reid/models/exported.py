@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
 
 from st_reid.errors import UserError, first_line
+from st_reid.reading import Count, check_file, of_type, read_json
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 INPUT, OUTPUT = "clips", "features"
 
-ABOUT = {
-    "arch": str,
-    "height": int,
-    "width": int,
-    "seq_len": int,
-    "interpolation": str,
-    "sampler": str,
-    "feature_dim": int,
-    "uses_time": bool,
-    "fingerprint": str,
-}
-"""The entries that the ``.json`` file of a model must have, with their types."""
+
+class Sidecar(TypedDict):
+    """What the ``.json`` file of an exported model says; it may have other entries."""
+
+    arch: str
+    height: Count
+    width: Count
+    seq_len: Count
+    interpolation: Literal["bilinear", "bicubic"]
+    sampler: str
+    feature_dim: Count
+    uses_time: bool
+    fingerprint: str
 
 
 class ExportedModel:
@@ -66,8 +67,7 @@ class ExportedModel:
         import onnxruntime
 
         path = Path(path)
-        if not path.is_file():
-            raise UserError(f"no exported model {path}; make it with python -m st_reid.export")
+        check_file(path, "make an exported model with python -m st_reid.export")
         self.about = dict(about or _read_about(path.with_suffix(".json")))
         self.arch: str = self.about["arch"]
         self.height: int = self.about["height"]
@@ -122,13 +122,7 @@ def need_packages(packages: tuple[str, ...]) -> None:
 
 def _read_about(path: Path) -> dict[str, Any]:
     """Read a model's ``MODEL.json``."""
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"no file {path}, which says what the model's input is; export it again") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({first_line(error)}); export the model again") from error
-    wrong = [key for key, kind in ABOUT.items() if not isinstance(about, dict) or type(about.get(key)) is not kind]
-    if wrong:
-        raise UserError(f"{path} does not say what the model's input is: no {', '.join(wrong)}; export it again")
+    hint = "it says what the model's input is: export the model again"
+    about = read_json(path, dict[str, Any], hint)
+    of_type(about, Sidecar, path, hint)
     return about

@@ -28,7 +28,7 @@ from st_reid.data.transforms import to_float
 from st_reid.errors import UserError, first_line
 from st_reid.files import locked, only_writer, written_whole
 from st_reid.models.checkpoints import save_checkpoint
-from st_reid.models.exported import ABOUT, INPUT, OUTPUT, PACKAGES, ExportedModel, need_packages
+from st_reid.models.exported import INPUT, OUTPUT, PACKAGES, ExportedModel, Sidecar, need_packages
 from st_reid.models.frame_level import FrameLevel
 from st_reid.models.loading import LoadedModel, load_for_evaluation
 from st_reid.runtime.compute import Compute
@@ -160,7 +160,7 @@ def _about(loaded: LoadedModel, fixed_length: bool) -> dict[str, Any]:
     if not fixed_length:
         told["seq_len"] = loaded.spec.for_model(loaded.uses_time).seq_len
     told |= {"feature_dim": loaded.model.feature_dim, "uses_time": bool(loaded.uses_time)}
-    return {key: told[key] for key in ABOUT} | LAYOUT
+    return {key: told[key] for key in Sidecar.__annotations__} | LAYOUT
 
 
 def _choose_opset(wanted: int | None) -> int:

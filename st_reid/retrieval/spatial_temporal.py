@@ -6,15 +6,14 @@ Wang, Lai, Huang, Xie: Spatial-Temporal Person Re-identification, AAAI 2019. doc
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from st_reid.arrays import NUMBER, WHOLE, Array, check_arrays, read_arrays
 from st_reid.errors import UserError
 from st_reid.files import written_whole
 from st_reid.retrieval.distance import CosineDistance
@@ -25,6 +24,16 @@ EPSILON = 1e-7  # added to counts and sums that divide, as in the original
 REACH = 3  # the smoothing kernel ends after so many sigma
 MIN_SIGMA = 0.01  # bins: far below one, nothing is smoothed
 MAX_ENTRIES = 2**27  # of the table of transit times: 1 GiB
+FILE = {
+    "cameras": Array("Uiuf", ("C",)),
+    "pairs": Array(WHOLE, ("P", 2)),
+    "counts": Array(NUMBER, ("P", "bins")),
+    "curves": Array(NUMBER, ("P", "bins")),
+    "bin_width": Array(NUMBER),
+    "sigma": Array(NUMBER),
+}
+"""What a file of the model holds."""
+HINT = "expected a model of transit times, as SpatialTemporalModel.save writes it"
 
 
 @dataclass(frozen=True)
@@ -170,17 +179,15 @@ class SpatialTemporalModel:
         Raises:
             UserError: a file that cannot be read, or is not a file that :meth:`save` wrote.
         """
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                cameras, pairs, counts, curves = (content[k] for k in ("cameras", "pairs", "counts", "curves"))
-                bin_width, sigma = float(content["bin_width"]), float(content["sigma"])
-            if pairs.shape != (len(curves), 2) or counts.shape != curves.shape or pairs.max() >= len(cameras):
-                raise ValueError("its tables do not go together")
-        except FileNotFoundError:
-            raise UserError(f"{path} is not there; pass what SpatialTemporalModel.save wrote") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
-            raise UserError(f"{path} holds no spatial-temporal model ({error}); write one with save") from None
-        return cls(cameras, pairs, counts, curves, bin_width, sigma)
+        path = Path(path)
+        content = read_arrays(path, FILE, HINT)
+        check_arrays(content, FILE, path, HINT)
+        places, width, sigma = (content[name] for name in ("pairs", "bin_width", "sigma"))
+        if places.size and not 0 <= places.min() <= places.max() < len(content["cameras"]):
+            raise UserError(f"{path}, pairs: not indices of its {len(content['cameras'])} cameras; {HINT}")
+        if not (width > 0 and sigma > 0 and content["curves"].min(initial=0) >= 0):
+            raise UserError(f"{path}: bin_width {width}, sigma {sigma}, curves; expected none below 0; {HINT}")
+        return cls(**{**content, "bin_width": float(width), "sigma": float(sigma)})  # type: ignore[arg-type]
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the transit times, a cell of the grid for each ordered pair of cameras, into a PNG file."""

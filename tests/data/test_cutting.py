@@ -102,7 +102,7 @@ def test_boxes_outside_are_dropped_and_counted(video, tracks, tmp_path, caplog):
         ({"tracks": ""}, "no boxes"),
         ({"tracks": "1,1,500,500,5,5"}, "no box of .* do they belong together"),
         ({"tracks": "1,1,500,500,5,5", "extra": ["--strict"]}, "track 1 in frame 1 is outside"),
-        ({"identities": "track_id,name\n1,ann"}, "expected track_id and person_id"),
+        ({"identities": "track_id,name\n1,ann"}, "column person_id is missing; expected track_id,person_id"),
         ({"identities": "track_id,person_id\n1,ann\n1.0,bob"}, "track 1 is 'bob', and was 'ann'"),
         ({"identities": "track_id,person_id\n1.5,ann"}, "track_id '1.5' is no number"),
         ({"tracks": "1,1,0,0,0,5\n1,2,0,0,5,5", "extra": ["--strict"]}, "line 1: a box of no size"),

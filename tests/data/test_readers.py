@@ -332,9 +332,9 @@ def test_prid_errors(prid):
     with pytest.raises(UserError, match="split is 2; expected 0 to 1"):
         read_dataset("prid2011", prid, {"split": 2})
     splits = folder / "splits_prid2011.json"
-    for wrong in ('{"train": []}', "[[1, 2]]", "not json"):
+    for wrong in ('{"train": []}', "[[1, 2]]", "not json", '[{"train": [1], "test": [[2]]}]', '[{"train": ["a"]}]'):
         splits.write_text(wrong)
-        with pytest.raises(UserError, match=r"splits_prid2011\.json: expected a list of splits"):
+        with pytest.raises(UserError, match=r"splits_prid2011\.json.*; expected a list of splits"):
             read_dataset("prid2011", prid)
     splits.write_text(json.dumps([{"train": ["person_0001"], "test": ["person_0007"]}]))
     with pytest.raises(UserError, match=r"no images in .*cam_a.person_0007"):  # seen by cam_b only

@@ -225,7 +225,7 @@ def test_a_file_that_does_not_say_its_splits_is_query_and_gallery(suffix, every_
             ["--features", "{features}", "--eval.frames", "shuffled"],
             "eval.frames is shuffled, and the features are there",
         ),
-        (["--features", "missing.npz"], "no file of features missing.npz"),
+        (["--features", "missing.npz"], "no file missing.npz"),
     ],
 )
 def test_features_that_will_not_do(argv, message, every_split, tmp_path, command_error, monkeypatch):

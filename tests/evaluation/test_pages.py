@@ -211,5 +211,5 @@ def test_a_folder_of_nothing(tmp_path):
     with pytest.raises(UserError, match=r"has none of search\.json"):
         write_page(tmp_path)
     (tmp_path / "report.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is no JSON, or cut short"):
         write_page(tmp_path)

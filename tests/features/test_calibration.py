@@ -137,7 +137,7 @@ def test_decisions():
     [
         ({"--far": 0}, "far is 0"),
         ({"--far": 0.0001}, "far is 0.0001, and there are 448 pairs of two persons"),
-        ({"--features": "missing.npz"}, "no file of features missing.npz"),
+        ({"--features": "missing.npz"}, "no file missing.npz"),
         ({"--features": "f.txt"}, "features are written to .npz or .parquet"),
     ],
 )
@@ -153,9 +153,28 @@ def test_a_calibration_of_another_model_is_refused(tmp_path):
     Calibration(0.5, 0.4, 0.01, {"fingerprint": "other"}).save(tmp_path / "c.json")
     with pytest.raises(UserError, match="is of the model other, the features are of abc"):
         Calibration.load(tmp_path / "c.json", make_features())
-    (tmp_path / "c.json").write_text("{}")
-    with pytest.raises(UserError, match="is no calibration"):
-        Calibration.load(tmp_path / "c.json", make_features())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "object missing required field same"),
+        ('{"same": NaN, "unsure": 0.1, "false_accept_rate": 0.01}', "no JSON"),
+        ('{"same": "0.5", "unsure": 0.1, "false_accept_rate": 0.01}', "same: expected float, got str"),
+        ('{"same": 7, "unsure": 0.1, "false_accept_rate": 0.01}', "same: expected float <= 1.001"),
+        ('{"same": 0.1, "unsure": 0.2, "false_accept_rate": 0.01}', "expected the first below"),
+        ('{"same": 0.2, "unsure": 0.1, "false_accept_rate": 0.01, "about": 3}', "about: expected object, got int"),
+        ('{"about": {"x": ' + "[" * 10_000 + "]" * 10_000 + "}}", "nested too deeply"),
+        ("", "cut short"),
+    ],
+)
+def test_what_is_no_calibration(text, message, tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        Calibration.load(path, make_features())
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_persons_unknown():

@@ -113,7 +113,7 @@ def test_fewer_than_two_tracklets(count):
     [
         ([], "pass either --calibration, from python -m st_reid.calibrate, or --threshold"),
         (["--calibration", "c.json", "--threshold", 0.5], "pass either --calibration"),
-        (["--calibration", "missing.json"], "no calibration missing.json"),
+        (["--calibration", "missing.json"], "no file missing.json"),
         (["--threshold", 0.5, "--output", "f.npz"], "f.npz exists; pass another --output"),
     ],
 )

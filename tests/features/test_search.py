@@ -170,7 +170,7 @@ def test_times_count(gallery, tmp_path):
             ],
             "unknown camera 'kam0'; did you mean 'cam0'",
         ),
-        (["--query", "p0c0", "--calibration", "missing.json"], "no calibration missing.json"),
+        (["--query", "p0c0", "--calibration", "missing.json"], "no file missing.json"),
     ],
 )
 def test_mistakes(argv, message, one_gallery, one_weights, dataset_folder, tmp_path, command_error, monkeypatch):

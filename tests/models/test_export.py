@@ -17,7 +17,7 @@ from st_reid.errors import UserError
 from st_reid.features.feature_set import FeatureSet, same_model
 from st_reid.models import exporting
 from st_reid.models.base import MODELS
-from st_reid.models.exported import ABOUT, PACKAGES, ExportedModel
+from st_reid.models.exported import PACKAGES, ExportedModel, Sidecar
 from st_reid.models.loading import load_for_evaluation
 
 SIZES = {"height": 32, "width": 32, "seq_len": 3}
@@ -116,7 +116,7 @@ def test_the_file_beside_it_says_what_the_input_is(psta):
         "layout": "batch, frame, color, row, column",
     }
     exported = ExportedModel(output)
-    for name in ABOUT.keys() - {"interpolation", "sampler"}:
+    for name in Sidecar.__annotations__.keys() - {"interpolation", "sampler"}:
         assert getattr(exported, name) == about[name]
 
 
@@ -232,15 +232,17 @@ def test_a_missing_package(package, tmp_path, command_error, monkeypatch):
 def test_files_that_will_not_do(psta, tmp_path):
     _, whole = psta
     path, beside = tmp_path / "model.onnx", tmp_path / "model.json"
-    with pytest.raises(UserError, match=r"no exported model .*model\.onnx"):
+    with pytest.raises(UserError, match=r"no file .*model\.onnx; make an exported model"):
         ExportedModel(path)
     path.write_bytes(whole.read_bytes()[:10_000])
     about = json.loads(whole.with_suffix(".json").read_text())
     for content, message in (
         (None, r"no file .*model\.json"),
-        ("{", "cannot be read"),
-        ("[]", "no arch, height"),
-        (json.dumps(about | {"height": "32"}), "no height;"),
+        ("{", "is no JSON, or cut short"),
+        ("[]", "expected object, got array"),
+        ("{}", "object missing required field arch"),
+        (json.dumps(about | {"height": "32"}), "height: expected int, got str"),
+        (json.dumps(about | {"seq_len": -1}), r"seq_len: expected int >= 0"),
         (json.dumps(about), r"onnxruntime cannot load .*model\.onnx"),
     ):
         if content is not None:

@@ -167,22 +167,22 @@ def test_other_errors(tmp_path):
         joint_score(np.zeros((2, 2)), np.zeros((2, 3)))
     with pytest.raises(UserError, match="expected one shape"):
         joint_distance(CosineDistance(np.ones((1, 2)), np.ones((1, 2))), model.between([0], [0], [1, 1], [0, 0]))
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="no file"):
         SpatialTemporalModel.load(tmp_path / "no.npz")
     for name, write in {"text": lambda p: p.write_text("hello"), "other": lambda p: np.savez(p, a=1)}.items():
         path = tmp_path / f"{name}.npz"
         write(path)
-        with pytest.raises(UserError, match="no spatial-temporal model"):
+        with pytest.raises(UserError, match="expected a model of transit times"):
             SpatialTemporalModel.load(path)
     model.save(tmp_path / "cut.npz")
     whole = (tmp_path / "cut.npz").read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:200] + bytes(300) + whole[500:]):
         (tmp_path / "cut.npz").write_bytes(damaged)
-        with pytest.raises(UserError, match="no spatial-temporal model"):
+        with pytest.raises(UserError, match="expected a model of transit times"):
             SpatialTemporalModel.load(tmp_path / "cut.npz")
     np.save(tmp_path / "array.npy", np.zeros(3))
-    with pytest.raises(UserError, match="no spatial-temporal model"):
+    with pytest.raises(UserError, match="expected a model of transit times"):
         SpatialTemporalModel.load(tmp_path / "array.npy")
     np.savez(tmp_path / "code.npz", cameras=np.array([object()]))
-    with pytest.raises(UserError, match="no spatial-temporal model"):
+    with pytest.raises(UserError, match="expected a model of transit times"):
         SpatialTemporalModel.load(tmp_path / "code.npz")

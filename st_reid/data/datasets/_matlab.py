@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
-from st_reid.errors import UserError
+from st_reid.errors import UserError, first_line
+from st_reid.reading import check_file
 
 
 def load_integers(file: Path, key: str, dataset: str) -> np.ndarray:
@@ -19,14 +18,19 @@ def load_integers(file: Path, key: str, dataset: str) -> np.ndarray:
     Raises:
         UserError: the file is missing, damaged, or holds no such array of numbers, or version 7.3 without h5py.
     """
-    if not file.is_file():
-        raise UserError(f"{dataset}: no {file}; it comes with the dataset")
+    check_file(file, f"it comes with {dataset}")
     try:
-        return np.asarray(_read_hdf5(file, key) if _is_hdf5(file) else loadmat(file)[key]).astype(np.int64)
+        hdf5 = _is_hdf5(file)
+        found = np.asarray(_read_hdf5(file, key) if hdf5 else loadmat(file, variable_names=[key])[key])
+        whole = found.astype(np.int64)
+        if found.dtype.kind not in "iuf" or not np.array_equal(whole, found):
+            raise ValueError(f"{found.dtype}, or values that are no whole numbers")
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, OSError, NotImplementedError, MatReadError, zlib.error) as error:
-        raise UserError(f"{dataset}: {file}: cannot read the array {key!r} ({error}); get the file again") from error
+    except Exception as error:  # a damaged file can raise any error
+        reason = first_line(error)
+        raise UserError(f"{dataset}: {file}: cannot read the array {key!r} ({reason}); get the file again") from error
+    return whole
 
 
 def _is_hdf5(file: Path) -> bool:

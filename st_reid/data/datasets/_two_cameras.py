@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import TypedDict
 
 from st_reid.data.files import images_of
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
+from st_reid.reading import read_json
 
 Split = dict[str, list[str]]  # "train" and "test": names of persons' folders
+
+
+class _SplitRow(TypedDict):
+    """A split in JSON."""
+
+    train: list[str | int]
+    test: list[str | int]
 
 
 def read_splits(file: Path) -> list[Split]:
@@ -18,13 +26,8 @@ def read_splits(file: Path) -> list[Split]:
     Raises:
         UserError: the file is missing or holds something else, or a split has a person in both parts.
     """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        splits = [{part: [str(person) for person in split[part]] for part in ("train", "test")} for split in found]
-    except FileNotFoundError:
-        raise UserError(f"no {file}; it says which persons are for training in each split") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{file}: expected a list of splits with the keys train and test; {error!r}") from error
+    found = read_json(file, list[_SplitRow], "expected a list of splits with the keys train and test")
+    splits = [{"train": [str(p) for p in split["train"]], "test": [str(p) for p in split["test"]]} for split in found]
     for number, split in enumerate(splits):
         if both := sorted(set(split["train"]) & set(split["test"])):
             raise UserError(f"{file}: person {both[0]} is in training and test of split {number}; expected one of them")

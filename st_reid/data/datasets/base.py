@@ -9,6 +9,7 @@ from pathlib import Path
 from st_reid.data.files import images_of
 from st_reid.data.tracklet import Dataset
 from st_reid.errors import UserError
+from st_reid.reading import read_text
 from st_reid.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def read_list(file: Path, columns: int, dataset: str) -> list[list[str]]:
     if not file.is_file():
         raise UserError(f"{dataset}: no {file}; it comes with the dataset")
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip():
             continue
         row = line.rsplit(maxsplit=columns - 1)

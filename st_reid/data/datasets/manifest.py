@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from st_reid.data.datasets.base import DATASETS
 from st_reid.data.tracklet import CONDITIONS, SPLITS, Conditions, Dataset, Tracklet, conditions_of, read_splits
 from st_reid.errors import UserError
+from st_reid.reading import read_csv
 
 FILE_NAME = "manifest.csv"
 COLUMNS = ("split", "tracklet", "path", "person", "camera", "time")
@@ -77,27 +78,15 @@ def read_rows(folder: Path) -> Iterator[FrameRow]:
     file = folder / FILE_NAME
     if not file.is_file():
         raise UserError(f"manifest: no {FILE_NAME} in {folder}; pass the folder that holds it as --root")
-    try:
-        yield from _read_rows(file)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file} cannot be read ({error}); expected a CSV in UTF-8") from None
+    for line, row in read_csv(file, COLUMNS):
+        try:
+            yield _parse_row(row)
+        except ValueError as error:
+            raise UserError(f"{file}, line {line}: {error}") from None
 
 
-def _read_rows(file: Path) -> Iterator[FrameRow]:
-    with open(file, newline="", encoding="utf-8-sig") as f:
-        reader = csv.DictReader(f)
-        missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(f"{file}: column {', '.join(missing)} is missing; expected {','.join(COLUMNS)}")
-        for row in reader:
-            try:
-                yield _parse_row(row)
-            except ValueError as error:
-                raise UserError(f"{file}, line {reader.line_num}: {error}") from None
-
-
-def _parse_row(row: dict[str, str | None]) -> FrameRow:
-    values = {column: (row[column] or "").strip() for column in (*COLUMNS, *OPTIONAL) if column in row}
+def _parse_row(row: Mapping[str, str]) -> FrameRow:
+    values = {column: row[column].strip() for column in (*COLUMNS, *OPTIONAL) if column in row}
     read_splits(values["split"])
     for column in ("tracklet", "path", "camera"):
         if not values[column]:

@@ -14,6 +14,7 @@ from st_reid.data.datasets._matlab import load_integers
 from st_reid.data.datasets.base import DATASETS, find_folder
 from st_reid.data.tracklet import DISTRACTOR, Dataset, Tracklet
 from st_reid.errors import UserError
+from st_reid.reading import read_text
 
 JUNK = -1  # the person of false detections; 0 is a distractor: a real person who is never a query
 
@@ -70,9 +71,9 @@ def read_tracklets(folder: Path, part: str, dataset: str) -> list[Tracklet | Non
     if rows.ndim != 2 or rows.shape[1] != 4:
         raise UserError(f"{info}: an array of {rows.shape}; expected rows of first image, last image, person, camera")
     name_file = folder / "info" / f"{part}_name.txt"
-    if not name_file.is_file():
-        raise UserError(f"{dataset}: no {name_file}; it lists the images of bbox_{part}")
-    names = name_file.read_text(encoding="utf-8").split()
+    names = read_text(name_file, f"it lists the images of bbox_{part} of {dataset}").split()
+    if strange := [name for name in names if set(name) & set("/\\")]:
+        raise UserError(f"{name_file} lists {strange[0]}; expected names of images, such as 0001C1T0001F001.jpg")
     images = folder / f"bbox_{part}"
     persons = {entry.name for entry in images.iterdir()}  # a look at every one of a million files would take minutes
     tracklets: list[Tracklet | None] = []
