@@ -134,7 +134,8 @@ class BoxesConfig:
         classes: the classes to keep, as written in the file; null for persons, if the file has classes.
         first_frame: number of the video's first frame in the file; null for the format's own.
         min_confidence: drop boxes of a lower confidence, keep those without one; null drops those of confidence 0.
-        strict: stop at a box that would be dropped: one without size, outside the frame, or after the video's end.
+        strict: stop at a box that would be dropped: one without size, outside the frame, or after the video's end; and
+            at gaps in the numbers of images.
     """
 
     format: str = "auto"

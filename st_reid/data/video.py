@@ -59,7 +59,7 @@ class Video:
         Raises:
             UserError: boxes or a video that cannot be read.
         """
-        info = probe(self.path)
+        info = probe(self.path, options is not None and options.strict)
         boxes = read_boxes(self.tracks, options, info).by_frame
         _warn_of_jumps(self.tracks, boxes)
         return boxes, _clock_rate(self.path, info, fps)
@@ -99,14 +99,17 @@ def _warn_of_jumps(file: Path, boxes: Mapping[int, list[Box]]) -> None:
         )
 
 
-def probe(video: Path) -> VideoInfo:
+def probe(video: Path, strict: bool = False) -> VideoInfo:
     """Return the properties of a video, a folder of images or a pattern of images.
 
     Raises:
-        UserError: a file that cannot be opened as a video, or no images.
+        UserError: a file that cannot be opened as a video, or no images; with ``strict`` also gaps in their numbers.
     """
     if images := _images_of(video):
-        _warn_of_gaps(video, images)
+        if gaps := _find_gaps(images):
+            if strict:
+                raise UserError(f"{video}: {gaps}; leave --strict out to read them as they are")
+            logger.warning(f"{video}: {gaps}")
         height, width, _ = _first_readable(images).shape
         return VideoInfo(width, height, len(images), _rate_of_sequence(images[0].parent))
     with _opened(video) as capture:
@@ -194,9 +197,10 @@ class _Clock:
 
     def time(self, seconds: float) -> float:
         """Return the time of the next frame, whose timestamp is ``seconds``."""
-        if self.first is None:
-            self.first, self.last = seconds, 0.0
-            return 0.0
+        if self.first is None:  # frames before it, if they could not be decoded, were one step apart
+            self.last += 1
+            self.first = seconds - (self.last / self.fps if self.fps else 0)
+            return self.last
         time = (seconds - self.first) * self.fps
         if time <= self.last:
             time = self.last + 1
@@ -216,7 +220,7 @@ def _opened(video: Path) -> Iterator[cv2.VideoCapture]:
         raise UserError(f"no file {video}; expected a video, a folder of images, or a pattern such as 'img1/*.jpg'")
     capture = cv2.VideoCapture(str(video))
     try:
-        if not capture.isOpened() or not capture.grab():
+        if not capture.isOpened() or not any(capture.grab() for _ in range(MAX_FAILURES)):
             raise UserError(f"{video} cannot be opened as a video; is it complete, and of a format that OpenCV reads?")
         capture.release()
         capture.open(str(video))
@@ -246,19 +250,20 @@ def _first_readable(images: Sequence[Path]) -> NDArray[np.uint8]:
     return read_frame(images[-1])
 
 
-def _warn_of_gaps(video: Path, images: Sequence[Path]) -> None:
-    """Warn if the numbers in the names of images are not consecutive: boxes are matched to images by position."""
+def _find_gaps(images: Sequence[Path]) -> str:
+    """Describe gaps in the numbers in the names of images, if any: boxes are matched to images by position."""
     found = [re.search(r"(\d+)$", path.stem) for path in images]
     numbers = [int(match[1]) for match in found if match]
     if len(numbers) < len(images):
-        return
+        return ""
     gaps = [at for at in range(1, len(images)) if numbers[at] != numbers[at - 1] + 1]
-    if gaps:
-        at = gaps[0]
-        logger.warning(
-            f"{video}: {len(gaps)} gaps in the numbers of the images; {images[at].name} follows {images[at - 1].name} "
-            f"and is taken as frame {at + 1}; if images are missing, boxes after a gap are cut from the wrong image"
-        )
+    if not gaps:
+        return ""
+    at = gaps[0]
+    return (
+        f"{len(gaps)} gaps in the numbers of the images; {images[at].name} follows {images[at - 1].name} "
+        f"and is taken as frame {at + 1}; if images are missing, boxes after a gap are cut from the wrong image"
+    )
 
 
 def _rate_of_sequence(folder: Path) -> float:

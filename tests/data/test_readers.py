@@ -204,6 +204,16 @@ def test_duke_equals_torchreid(duke):
     assert len(set(names(everything))) == 6
 
 
+def test_strange_names_in_many_tracklets_are_said_in_one_line(duke, caplog):
+    before = read_dataset("dukemtmcvidreid", duke)
+    root = duke / "dukemtmc-vidreid" / "DukeMTMC-VideoReID"
+    write_images([root / "train" / "0001" / t / "thumbs.png" for t in ("0001", "0002")])
+    write_images([root / "gallery" / "0002" / "0001" / "cover.JPG"])
+    assert read_dataset("dukemtmcvidreid", duke) == before
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("dukemtmcvidreid: 3 images are left out for their names, ")
+
+
 def test_duke_loses_no_frames(tmp_path):
     """torchreid's reader loses those of tracklets that begin later or have gaps."""
     images = duke_names(1, 2, 9000, range(3, 15, 2))

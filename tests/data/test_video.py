@@ -60,6 +60,22 @@ def test_a_broken_frame_is_not_the_end(video, caplog):
     assert "1 frames cannot be decoded, and are left out" in caplog.text
 
 
+@pytest.mark.parametrize("broken", [1, 3])
+def test_a_broken_first_frame_is_left_out_too(broken, video, caplog):
+    data = bytearray(video.read_bytes())
+    for at in [m.start() for m in re.finditer(b"00dc", bytes(data))][1 : 1 + broken]:  # the first is a header
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        data[at + 8 : at + 8 + size] = bytes(size)
+    video.write_bytes(data)
+    assert probe(video) == (160, 120, 30, 10.0)
+    found = list(frames_of(video, 100))
+    assert [f.number for f in found] == list(range(broken + 1, 31))
+    assert [f.time for f in found] == [f.number - 1 for f in found]
+    for frame in found:
+        assert abs(int(frame.picture.mean()) - 8 * (frame.number - 1)) < 6
+    assert f"{broken} frames cannot be decoded, and are left out" in caplog.text
+
+
 def test_what_a_video_says_of_itself(video, tmp_path):
     assert probe(video) == (160, 120, 30, 10.0)
     assert [f.number for f in frames_of(video, 3)] == [1, 2, 3]
@@ -83,7 +99,10 @@ def test_gaps_in_the_numbers_of_images_are_said(tmp_path, caplog):
     for number in (1, 2, 4, 5):
         cv2.imwrite(str(tmp_path / f"{number:06d}.png"), np.zeros((20, 10, 3), np.uint8))
     probe(tmp_path)
-    assert "1 gaps in the numbers of the images; 000004.png follows 000002.png and is taken as frame 3" in caplog.text
+    gap = "1 gaps in the numbers of the images; 000004.png follows 000002.png and is taken as frame 3"
+    assert gap in caplog.text
+    with pytest.raises(UserError, match=gap):
+        probe(tmp_path, strict=True)
     caplog.clear()
     cv2.imwrite(str(tmp_path / "000003.png"), np.zeros((20, 10, 3), np.uint8))
     probe(tmp_path)

@@ -10,14 +10,17 @@ import cv2
 import numpy as np
 import pytest
 from processes import run
+from small_runs import to_argv
 
-from st_reid import cli, extract
+from st_reid import cli, extract, tracklets
 from st_reid.data.datasets import read_dataset
 from st_reid.data.frames import read_frame
+from st_reid.data.tracklet import Labels
 from st_reid.errors import UserError
 from st_reid.features import parts
 from st_reid.features.extractor import TrackletExtractor
 from st_reid.features.feature_set import FeatureSet, same_model
+from st_reid.features.grouping import seen_at_once
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
@@ -81,6 +84,25 @@ def test_a_video_with_boxes(weights, run_extract, video, tmp_path, caplog):
         crops.append(frame[30:90, 10 + 6 * i : 30 + 6 * i, ::-1].copy())
     feature = TrackletExtractor(str(weights), device="cpu", precision="float32")(crops)
     np.testing.assert_allclose(features.features[order][0], feature, atol=1e-5)
+
+
+@pytest.mark.parametrize(("fps", "rate"), [(None, 1), (50, 5)])
+def test_times_are_those_of_tracklets(fps, rate, one_weights, run_extract, video, tmp_path, caplog):
+    """A tracker on every fifth frame, and a track within its gaps: one camera saw both at once."""
+    boxes = [*((n, 1) for n in (1, 6, 11)), *((n, 2) for n in (8, 9)), (12, 3)]
+    (tmp_path / "t.txt").write_text("".join(f"{n},{track},{20 * track},30,20,60,1\n" for n, track in boxes))
+    settings = {"video": video / "gate.avi", "tracks": tmp_path / "t.txt", "start_time": 7}
+    settings |= {} if fps is None else {"fps": fps}
+    features = run_extract(one_weights, tmp_path / "f.npz", **settings)
+    tracklets.main(to_argv({**settings, "output": tmp_path / "cut"}))
+    labels = Labels.of(read_dataset("manifest", tmp_path / "cut").gallery)
+    order = np.argsort(features.tracklet)
+    for name in ("tracklet", "camera", "time", "last", "frames"):
+        assert getattr(features, name)[order].tolist() == getattr(labels, name).tolist()
+    assert labels.time.tolist() == [7, 7 + 7 * rate, 7 + 11 * rate]
+    assert labels.last.tolist() == [7 + 10 * rate, 7 + 8 * rate, 7 + 11 * rate]
+    pairs = np.argwhere(np.triu(seen_at_once(features.take(order)))).tolist()
+    assert pairs == [[0, 1]]
 
 
 def test_the_frames_of_a_video_are_a_video(one_weights, run_extract, video, tmp_path):

@@ -31,24 +31,26 @@ def read(root: Path | None) -> Dataset:
     """
     names = ["dukemtmc-vidreid/DukeMTMC-VideoReID", "DukeMTMC-VideoReID"]
     folder = find_folder(root, names, SPLITS, "dukemtmcvidreid")
-    train, query, gallery = (tuple(_read_split(folder / split)) for split in SPLITS)
+    strange: list[Path] = []
+    train, query, gallery = (tuple(_read_split(folder / split, strange)) for split in SPLITS)
+    warn_of_strange_names("dukemtmcvidreid", strange, EXPECTED)
     return Dataset("dukemtmcvidreid", train, query, gallery)
 
 
-def _read_split(folder: Path) -> Iterator[Tracklet]:
+def _read_split(folder: Path, strange: list[Path]) -> Iterator[Tracklet]:
+    """Yield the tracklets of a split; images whose names are not known are added to ``strange``."""
     for person in folders_of(folder):
         for tracklet in folders_of(person):
-            yield _read_tracklet(tracklet, f"{folder.name}_{person.name}_{tracklet.name}", person.name)
+            yield _read_tracklet(tracklet, f"{folder.name}_{person.name}_{tracklet.name}", person.name, strange)
 
 
-def _read_tracklet(folder: Path, name: str, person: str) -> Tracklet:
-    frames, strange = [], []
+def _read_tracklet(folder: Path, name: str, person: str, strange: list[Path]) -> Tracklet:
+    frames = []
     for path in images_of(folder):
         if match := FILE_NAME.fullmatch(path.name):
             frames.append((int(match["frame"]), int(match["time"]), match["camera"], path))
         else:
             strange.append(path)
-    warn_of_strange_names("dukemtmcvidreid", strange, EXPECTED)
     if not frames:
         raise UserError(f"dukemtmcvidreid: no images of tracklet {folder} have known names; expected {EXPECTED}")
     frames.sort()
