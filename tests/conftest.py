@@ -1,6 +1,7 @@
 """What tests share: small data, and how a command line fails."""
 
 import os
+import subprocess
 
 import pytest
 import torch
@@ -33,6 +34,22 @@ def finished_run(dataset_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "psta-tiny-seed0"
     train.main(to_argv(LEARNING_RUN | {"root": dataset_folder, "output": folder}))
     return folder
+
+
+@pytest.fixture
+def disk_of(tmp_path):
+    """Make a disk of a size; skip where that is not permitted."""
+    disk = tmp_path / "disk"
+
+    def mount(size):
+        disk.mkdir()
+        mounting = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
+        if subprocess.run(mounting, capture_output=True).returncode:
+            pytest.skip("mounting is not permitted here")
+        return disk
+
+    yield mount
+    subprocess.run(["umount", "--lazy", disk], capture_output=True)
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 import json
 import random
 import shutil
+import subprocess
 import time
+from importlib import import_module
 
 import cv2
 import numpy as np
@@ -15,9 +17,11 @@ from safetensors.torch import load_file
 from small_data import make_features
 from small_models import write_weights
 from small_runs import SMALLEST_RUN, to_argv
+from test_cli import WITH_SETTINGS, config_of
 
-from st_reid import tracklets
-from st_reid.files import LOCK, PARTIAL
+from st_reid import files, tracklets
+from st_reid.errors import UserError
+from st_reid.files import LOCK, PARTIAL, locked
 
 OUTPUTS = {
     "extract": "f.npz",
@@ -139,8 +143,8 @@ class Trial:
         return int(self.folder.with_name("out.writes").read_text())
 
     def content(self):
-        files = [p for p in sorted(self.folder.rglob("*")) if p.is_file() and not p.name.startswith("events.out")]
-        return {str(p.relative_to(self.folder)): _content(p, str(self.folder)) for p in files}
+        paths = [p for p in sorted(self.folder.rglob("*")) if p.is_file() and not p.name.startswith("events.out")]
+        return {str(p.relative_to(self.folder)): _content(p, str(self.folder)) for p in paths}
 
 
 def _content(file, folder):
@@ -216,10 +220,10 @@ def assert_done(trial, expected):
     assert_same(trial.content(), expected)
 
 
-def _second_of_two(trial, expected):
+def _second_of_two(trial, expected, at=LOCKED):
     """Let a second one come while the first is writing: it is told who that is, and nothing is lost."""
     first_log = trial.log.with_name("first")
-    first = start(*trial.arguments("paused", LOCKED), log=first_log)
+    first = start(*trial.arguments("paused", at), log=first_log)
     paused = trial.folder.with_name("out.paused")
     deadline = time.monotonic() + TIME_LIMIT
     try:
@@ -265,6 +269,43 @@ def test_stopped_then_killed_then_two_at_once(name, inputs, undisturbed, tmp_pat
     _second_of_two(trial, expected)
 
 
+@pytest.mark.parametrize("name", WITH_SETTINGS)
+def test_the_lock_is_taken_before_anything_is_read(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE", 0)
+    _, required = config_of(name)
+    if "output" not in required:
+        pytest.skip("where its output goes depends on what it reads")
+    argv = to_argv(required | {"output": tmp_path / "out"})
+    with locked(tmp_path / "out"), pytest.raises(UserError, match="is being written by process"):
+        import_module(f"st_reid.{name}").main(argv)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "tracklets" else pytest.mark.slow) for n in OUTPUTS])
+def test_a_full_disk(name, inputs, undisturbed, disk_of, tmp_path):
+    expected, _, _ = undisturbed(name)
+    trial = Trial(name, inputs, disk_of("64k" if name == "append" else "4k"))
+    trial.log = tmp_path / "log"
+    assert trial.run() == 2, trial.log.read_text()
+    *_, line = trial.log.read_text().splitlines()
+    assert str(trial.output.parent) in line
+    assert "No space left on device" in line or "is the disk full?" in line
+    assert trial.leftovers() == []
+    if name not in ("train", "extract"):
+        assert trial.listing() == trial.before
+    subprocess.run(["mount", "-o", "remount,size=64m", trial.folder.parent], check=True)
+    _finish(trial, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_second_one_at_any_moment(name, inputs, undisturbed, tmp_path):
+    expected, writes, _ = undisturbed(name)
+    draw = random.Random(name)
+    for number in range(TRIALS):
+        trial = Trial(name, inputs, tmp_path / str(number))
+        _second_of_two(trial, expected, draw.randint(LOCKED, writes))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_two_at_once(name, inputs, undisturbed, tmp_path):
@@ -283,7 +324,7 @@ def test_two_at_once(name, inputs, undisturbed, tmp_path):
         told += f"{trial.output} is being written by process " in said
         assert trial.leftovers() == []
         assert_same(trial.content(), expected)
-    print(f"{name}: {told} of {TRIALS} second ones came while the first was writing")
+    print(f"{name}: {told} of {TRIALS} second ones came while the first was writing, the others when it had ended")
 
 
 @pytest.mark.slow
@@ -310,6 +351,7 @@ def test_killed_at_any_moment(name, inputs, undisturbed, tmp_path):
 def test_killed_or_stopped_before_each_write(name, inputs, undisturbed, tmp_path):
     expected, writes, _ = undisturbed(name)
     draw = random.Random(name)
+    print(f"{name}: {writes} writes")
     for at in sorted(draw.sample(range(1, writes + 1), min(writes, TRIALS))):
         for fault in ("killed", draw.choice(list(STATUS))):
             trial = Trial(name, inputs, tmp_path / f"{fault}{at}")
