@@ -10,6 +10,7 @@ from typing import Any
 
 from st_reid.drawing.html import Page, Table, render
 from st_reid.errors import UserError
+from st_reid.evaluation.across import AcrossReport, tables
 from st_reid.evaluation.check import WORDS, CheckReport
 from st_reid.evaluation.report import Report, gains_in, rankings_in, say_interval, shares
 from st_reid.features.calibrate import CalibrationReport
@@ -70,7 +71,7 @@ def _page_of(folder: Path) -> Page:
                 of_type(content, kind, path, HINT)
                 return read(content)
     names = ", ".join(dict.fromkeys(name for name, *_ in READERS))
-    raise UserError(f"{folder} has none of {names}; pass the folder of a run, search, calibration or check")
+    raise UserError(f"{folder} has none of {names}; pass the folder of a run, search, calibration, check or table")
 
 
 def _run(content: Report) -> Page:
@@ -189,9 +190,17 @@ def _check(content: CheckReport) -> Page:
     return Page(f"Check of {content['dataset']}", failures, tables, {"All": json.dumps(content, indent=2)})
 
 
+def _across(content: AcrossReport) -> Page:
+    titles = ("Models by datasets", "All figures")
+    made = [Table(title, columns, rows) for title, (columns, rows) in zip(titles, tables(content), strict=True)]
+    summary = f"{len(content['models'])} models on {len(content['datasets'])} datasets, ranked by appearance."
+    return Page("Across datasets", summary, made, {"Settings": json.dumps(content["settings"], indent=2)})
+
+
 READERS: tuple[tuple[str, str, type, Callable[[Any], Page]], ...] = (
     ("search.json", "queries", SearchReport, _search),
     ("check.json", "splits", CheckReport, _check),
+    ("across.json", "cells", AcrossReport, _across),
     ("report.json", "appearance", Report, _run),
     ("report.json", "open_set", CalibrationReport, _calibration),
 )
