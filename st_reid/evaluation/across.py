@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 from st_reid.config import ComputeConfig, EvalConfig, ReadConfig
 from st_reid.errors import UserError
 from st_reid.evaluation.evaluate import evaluate
-from st_reid.evaluation.report import Figures, say_interval, shares
+from st_reid.evaluation.report import Figures, Report, say_interval, shares
 from st_reid.features.parts import stamp
 from st_reid.files import only_writer, write_json, write_text
 from st_reid.reading import read_json
@@ -172,7 +172,7 @@ def _cells(report: AcrossReport, folder: Path) -> list[Cell]:
         file = folder / f"{model}__{dataset}" / "report.json"
         if not file.is_file():
             continue
-        content = read_json(file, dict[str, Any], HINT)
+        content = read_json(file, Report, HINT)
         figures = {content["protocol"]["name"]: content["appearance"]} | content.get("also", {})
         cells += [
             Cell(model=model, dataset=dataset, folder=file.parent.name, protocol=protocol, appearance=row)
