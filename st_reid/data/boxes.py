@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from st_reid.config import BoxesConfig
+from st_reid.data.columns import NEEDED, find_columns, plain_name, split_cells
 from st_reid.errors import UserError, first_line, unknown_name
-from st_reid.reading import check_file, read_csv, read_text
+from st_reid.reading import check_file, read_text
 
 logger = logging.getLogger(__name__)
 HEAD = 4096  # characters, by which a format is recognised
 OVERRUN = 0.3  # from this share of boxes outside the picture, they look like corners
 NO_TRACK = "of no track yet"
+PERSONS = frozenset({"1", "person", "pedestrian"})
+"""The persons of MOT: by number, or by name in a table with a column of classes."""
 OUTSIDE = "outside, where the track is not seen"
 
 
@@ -244,7 +247,7 @@ def recognise(file: Path) -> str:
     if start.startswith(("[", "{")):
         return "supervision-json"
     line = next(iter(_lines(start)), (0, ""))[1]
-    if {"x_min", "tracker_id"} <= set(line.split(",")):
+    if {"xmin", "trackerid"} <= set(map(plain_name, split_cells(line, line))):
         return "supervision-csv"
     fields = line.split()
     if len(fields) in (17, 18) and "," not in line and not _is_number(fields[2]):
@@ -266,10 +269,19 @@ def _fields(line: str) -> list[str]:
 
 
 def _mot(file: Path, corners: bool) -> Iterator[Record]:
-    for at, (number, line) in enumerate(_lines(read_text(file))):
+    lines = _lines(read_text(file))
+    for at, (number, line) in enumerate(lines):
         fields = _fields(line)
         if at == 0 and not any(map(_is_number, fields)):
-            continue  # a header
+            try:
+                columns = find_columns(split_cells(line, line))
+            except ValueError as error:
+                raise UserError(f"{file}: {error}") from None
+            if columns:
+                yield from _by_names(file, line, lines, columns, corners)
+                return
+            logger.warning(f"{file}: columns {line[:60]!r} are taken in MOT's order: frame, track, left, top, ...")
+            continue
         values = _numbers(fields, file, number, least=6, line=line)
         frame, track, left, top, width, height = values[:6]
         if corners:
@@ -278,6 +290,26 @@ def _mot(file: Path, corners: bool) -> Iterator[Record]:
         label = f"{values[7]:g}" if len(values) == 9 and values[7] >= 0 else None
         confidence = values[6] if len(values) > 6 else None
         yield Record(f"line {number}", frame, track, (left, top, width, height), confidence, label)
+
+
+def _by_names(
+    file: Path, header: str, lines: Iterable[tuple[int, str]], columns: Mapping[str, int], corners: bool
+) -> Iterator[Record]:
+    """Yield the records of a table whose header says where the columns are."""
+    size = ("right", "bottom") if "right" in columns and "bottom" in columns else ("width", "height")
+    for number, line in lines:
+        cells = split_cells(line, header)
+        cells += [""] * (1 + max(columns.values()) - len(cells))
+        places = [columns[role] for role in (*NEEDED, *size)]
+        frame, track, left, top, *extent = _numbers([cells[at] for at in places], file, number, least=6, line=line)
+        if corners or size[0] == "right":
+            extent = [extent[0] - left, extent[1] - top]
+        confidence = cells[columns["confidence"]] if "confidence" in columns else ""
+        label = cells[columns["label"]] if "label" in columns else ""
+        if _is_number(label):
+            label = "" if float(label) < 0 else f"{float(label):g}"
+        known = float(confidence) if _is_number(confidence) else None
+        yield Record(f"line {number}", frame, track, (left, top, extent[0], extent[1]), known, label or None)
 
 
 def _kitti(file: Path, _: VideoInfo) -> Iterator[Record]:
@@ -294,6 +326,8 @@ def _kitti(file: Path, _: VideoInfo) -> Iterator[Record]:
 def _ultralytics(folder: Path, video: VideoInfo) -> Iterator[Record]:
     if not (video.width and video.height):
         raise UserError(f"{folder}: boxes are shares of the picture, and the video does not say its size")
+    if (folder / "labels").is_dir():  # of the run's folder, as Ultralytics makes it
+        folder = folder / "labels"
     found = [(int(m[1]), path) for path in folder.glob("*.txt") if (m := re.search(r"_(\d+)$", path.stem))]
     if not found:
         raise UserError(
@@ -335,7 +369,10 @@ def _supervision(rows: Iterable[Mapping[str, Any]], file: Path) -> Iterator[Reco
 
 
 def _supervision_csv(file: Path, _: VideoInfo) -> Iterator[Record]:
-    return _supervision((row for _, row in read_csv(file)), file)
+    lines = [line for _, line in _lines(read_text(file))]
+    header = lines[0] if lines else ""
+    names = [name.casefold() for name in split_cells(header, header)]
+    return _supervision((dict(zip(names, split_cells(line, header), strict=False)) for line in lines[1:]), file)
 
 
 def _supervision_json(file: Path, _: VideoInfo) -> Iterator[Record]:
@@ -356,6 +393,8 @@ def _cvat(file: Path, _: VideoInfo) -> Iterator[Record]:
     check_file(file)
     try:
         root = parse(file).getroot()
+        if root.find("track") is None and root.find("image") is not None:
+            raise UserError(f"{file}: images without tracks; export the task as 'CVAT for video 1.1'")
         for track in root.iter("track"):
             for box in track.iter("box"):
                 left, top, right, bottom = (float(box.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
@@ -371,10 +410,8 @@ def _cvat(file: Path, _: VideoInfo) -> Iterator[Record]:
 
 
 FORMATS: dict[str, Format] = {
-    "mot": Format(lambda f, _: _mot(f, corners=False), 1, frozenset({"1"}), "frame, track, left, top, width, height"),
-    "mot-corners": Format(
-        lambda f, _: _mot(f, corners=True), 1, frozenset({"1"}), "frame, track, left, top, right, bottom"
-    ),
+    "mot": Format(lambda f, _: _mot(f, corners=False), 1, PERSONS, "frame, track, left, top, width, height"),
+    "mot-corners": Format(lambda f, _: _mot(f, corners=True), 1, PERSONS, "frame, track, left, top, right, bottom"),
     "kitti": Format(_kitti, 0, frozenset({"pedestrian", "person"}), "KITTI tracking"),
     "ultralytics": Format(_ultralytics, 1, frozenset({"0"}), "a label file a frame, of Ultralytics' save_txt"),
     "supervision-csv": Format(_supervision_csv, 0, frozenset({"0"}), "supervision's CSV sink"),

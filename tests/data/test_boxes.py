@@ -76,6 +76,50 @@ def test_ways_to_write_mot(change, expected, tmp_path):
     np.testing.assert_allclose(as_array(read_boxes(file, None, PETS)), expected, atol=1e-9)
 
 
+def corners_of(fields):
+    left, top, width, height = (float(v) for v in fields[2:6])
+    return [*fields[2:4], f"{left + width:.6f}", f"{top + height:.6f}"]
+
+
+@pytest.mark.parametrize(
+    ("header", "change"),
+    [
+        ("Frame, ID, BB_Left, BB_Top, BB_Width, BB_Height, Conf, X, Y, Z", lambda *f: ",".join(f)),
+        ("track_id,frame,x,y,w,h", lambda *f: ",".join([f[1], f[0], *f[2:6]])),
+        ("frame,id,x1,y1,x2,y2", lambda *f: ",".join([*f[:2], *corners_of(f)])),
+        ("frame;id;conf;xmin;ymin;xmax;ymax", lambda *f: ";".join([*f[:2], "0.9", *corners_of(f)]).replace(".", ",")),
+        (",frame,id,left,top,width,height,class", lambda *f: ",".join(["0", *f[:6], "person"])),  # from pandas
+        ("frame\tid\tleft\ttop\twidth\theight\tscore", lambda *f: "\t".join([*f[:6], ""])),
+        ('"frame","id","left","top","width","height"', lambda *f: ",".join(f'"{v}"' for v in f[:6])),
+    ],
+)
+def test_a_header_says_where_the_columns_are(header, change, expected, tmp_path):
+    file = written(tmp_path, [header, *changed(change)])
+    np.testing.assert_allclose(as_array(read_boxes(file, None, PETS)), expected, atol=1e-5)
+
+
+def test_a_header_without_known_names_is_in_the_order_of_mot(expected, tmp_path, caplog):
+    file = written(tmp_path, ["a,b,c,d,e,f", *changed(lambda *f: ",".join(f[:6]))])
+    np.testing.assert_allclose(as_array(read_boxes(file, None, PETS)), expected)
+    assert "columns 'a,b,c,d,e,f' are taken in MOT's order" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change", [str.upper, lambda line: line.replace(",", ";"), lambda line: line.replace(",", ", ")]
+)
+def test_supervisions_table_in_other_writings(change, tmp_path):
+    header, *lines = lines_of("supervision_csv_sink.csv")
+    separator = ";" if ";" in change(",") else ","
+    file = written(tmp_path, [change(header), *(line.replace(",", separator) for line in lines)])
+    boxes = read_boxes(file, None, OTHER)
+    assert (boxes.format, len(boxes), boxes.dropped) == ("supervision-csv", 22, {"of no track yet": 377})
+
+
+def test_the_folder_of_a_run_of_ultralytics(expected, tmp_path):
+    shutil.copytree(CASES / "ultralytics_labels", tmp_path / "track" / "labels")
+    np.testing.assert_allclose(as_array(read_boxes(tmp_path / "track", None, PETS)), expected, atol=1e-3)
+
+
 def test_classes_are_persons_unless_others_are_asked_for(tmp_path, expected, caplog):
     lines = changed(lambda *f: ",".join([*f[:6], "1", "1" if int(f[1]) % 2 else "3", "0.8"]))
     file, odd = written(tmp_path, lines), expected[expected[:, 1] % 2 == 1]
@@ -187,6 +231,11 @@ def test_shares_need_the_size_of_the_picture(tmp_path):
         ("1,1,0,0,5,5\n1,1,0,0,5,5", "track 1 stands in frame 1 twice"),
         ("1.5,1,0,0,5,5", "expected whole numbers"),
         ("<annotations><track id='1'><box/></track></annotations>", "is no track file of CVAT"),
+        (
+            "<annotations><image id='0'/></annotations>",
+            "images without tracks; export the task as 'CVAT for video 1.1'",
+        ),
+        ("frame,id,cx,cy,w,h\n1,1,5,5,5,5", "columns frame, id, cx, cy, w, h; expected frame, id, left, top, and"),
         ("<annotations", "is no track file of CVAT"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>', "is no track file of CVAT"),
         ("[1, 2]", "expected a list of boxes"),

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from st_reid.data.datasets import market1501, read_dataset
-from st_reid.data.tracklet import Dataset, Tracklet
+from st_reid.data.tracklet import DISTRACTOR, Dataset, Tracklet
 from st_reid.errors import UserError
 from st_reid.torchreid_compat import submodule
 
@@ -82,6 +82,40 @@ def write_mars_part(folder: Path, part: str, tracklets: list[tuple[int, int, int
     (folder / "info").mkdir(exist_ok=True)
     (folder / "info" / f"{part}_name.txt").write_text("\n".join(images) + "\n")
     savemat(folder / "info" / f"tracks_{part}_info.mat", {f"track_{part}_info": np.array(rows, dtype=np.int32)})
+
+
+@pytest.fixture(scope="module")
+def all_of_mars(tmp_path_factory):
+    """All tracklets of MARS by person and camera, as in its own files, but of one frame each, and without images."""
+    folder = tmp_path_factory.mktemp("all") / "mars"
+    (folder / "info").mkdir(parents=True)
+    rows = np.load(Path(__file__).parent / "mars_rows.npz")
+    for part in ("train", "test"):
+        labels = ["00-1" if person == -1 else f"{person:04}" for person in rows[part][:, 0].tolist()]
+        cameras = rows[part][:, 1].tolist()
+        names = [
+            f"{label}C{camera}T{i:04}F001.jpg" for i, (label, camera) in enumerate(zip(labels, cameras, strict=True))
+        ]
+        (folder / "info" / f"{part}_name.txt").write_text("\n".join(names))
+        numbers = np.arange(1, len(names) + 1)
+        table = np.column_stack([numbers, numbers, rows[part]])
+        savemat(folder / "info" / f"tracks_{part}_info.mat", {f"track_{part}_info": table})
+        for label in set(labels):
+            (folder / f"bbox_{part}" / label).mkdir(parents=True)
+    savemat(folder / "info" / "query_IDX.mat", {"query_IDX": rows["query"][None]})
+    return folder
+
+
+@pytest.mark.parametrize(("queries_in_gallery", "gallery"), [(True, 9330 + 1980), (False, 9330)])
+def test_counts_of_all_of_mars(all_of_mars, queries_in_gallery, gallery):
+    """8,298 and 12,180 tracklets and 1,980 queries; 870 of the test tracklets are junk, 3,248 are distractors."""
+    dataset = read_dataset("mars", all_of_mars, {"queries_in_gallery": queries_in_gallery})
+    assert [len(part) for part in (dataset.train, dataset.query, dataset.gallery)] == [8298, 1980, gallery]
+    assert gallery + (0 if queries_in_gallery else 1980) == 12180 - 870
+    assert sum(t.person == DISTRACTOR for t in dataset.gallery) == 3248
+    persons = [{t.person for t in part} for part in (dataset.train, dataset.query, dataset.gallery)]
+    assert [len(some) for some in persons] == [625, 626, 635 if queries_in_gallery else 621]
+    assert {t.camera for t in dataset.test} == set("123456")
 
 
 def test_mars_equals_torchreid_without_queries_in_the_gallery(mars):
