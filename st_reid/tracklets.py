@@ -18,9 +18,9 @@ class TrackletsConfig(BoxesConfig):
         video: the video file, a folder of its frames, or a pattern such as 'img1/*.jpg'.
         tracks: its boxes, as a tracker writes them: a file of MOT's format or another, see --format.
         output: the folder of the dataset; it must not exist, or be a dataset with --append.
-        identities: a CSV with columns track_id and person_id; tracks that it does not name are unknown, and the person
-            distractor is for persons who are none of the others. Without it all are unknown, and the dataset can be
-            used to extract features, but not to train or to evaluate.
+        identities: a CSV with columns track_id and person_id, and perhaps clothes; tracks that it does not name are
+            unknown, and the person distractor is for persons who are none of the others. Without it all are unknown,
+            and the dataset can be used to extract features, but not to train or to evaluate.
         camera: the camera's label.
         start_time: time of the first frame on the clock that all cameras share, in frames.
         fps: frames per second of the shared clock; by default the video's own rate.

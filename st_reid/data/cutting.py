@@ -56,11 +56,12 @@ def cut(
     before = _check_folder(folder, taken.source, append)
     boxes, rate = taken.read_tracks(BoxesConfig(strict=strict, **options), fps)
     persons = {} if identities is None else _persons_of_tracks(Path(identities), boxes)
+    clothes = {} if identities is None else read_identities(Path(identities), "clothes")
 
     with partial_path(folder / taken.source if append else folder) as partial:
         partial.mkdir()
         rows = [
-            FrameRow(split, taken.tracklet(track), path, persons.get(track, ""), camera, time)
+            FrameRow(split, taken.tracklet(track), path, persons.get(track, ""), camera, time, clothes.get(track, ""))
             for track, path, time in _write_crops(taken, boxes, partial, rate, strict)
         ]
         write_rows(partial, [*before, *rows])
@@ -125,26 +126,30 @@ def _persons_of_tracks(file: Path, boxes: dict[int, list[Box]]) -> dict[int, str
     return persons
 
 
-def read_identities(file: Path) -> dict[int, str]:
+def read_identities(file: Path, column: str = "person_id") -> dict[int, str]:
     """Read which person each track is, from the columns ``track_id`` and ``person_id`` of a CSV.
 
     An empty person is unknown; ``distractor`` is a person who is none of the others.
 
+    Args:
+        file: the CSV.
+        column: another one to read instead, such as ``clothes``, which may be missing.
+
     Raises:
         UserError: a missing column, a track that is no whole number, or two persons for one track.
     """
-    persons: dict[int, str] = {}
+    labels: dict[int, str] = {}
     for line, row in read_csv(file, ("track_id", "person_id")):
         try:
             number = float(row["track_id"])
-            track, person = int(number), row["person_id"].strip()
+            track, label = int(number), row.get(column, "").strip()
             if track != number:
                 raise ValueError
         except (ValueError, OverflowError):
             raise UserError(f"{file}, line {line}: track_id {row['track_id']!r} is no number") from None
-        if persons.setdefault(track, person) != person:
-            raise UserError(f"{file}, line {line}: track {track} is {person!r}, and was {persons[track]!r}; keep one")
-    return persons
+        if labels.setdefault(track, label) != label:
+            raise UserError(f"{file}, line {line}: track {track} is {label!r}, and was {labels[track]!r}; keep one")
+    return labels
 
 
 def _write_crops(

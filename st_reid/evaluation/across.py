@@ -11,7 +11,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict
 
-from st_reid.config import ComputeConfig, EvalConfig, ReadConfig
 from st_reid.errors import UserError
 from st_reid.evaluation.evaluate import evaluate
 from st_reid.evaluation.report import Figures, Report, say_interval, shares
@@ -21,6 +20,8 @@ from st_reid.reading import read_json
 
 logger = logging.getLogger(__name__)
 HINT = "expected what an evaluation wrote; remove it, or pass another --output"
+MAY_CHANGE = ("device", "precision", "compute")
+"""Options with which a table may be completed that has begun with others."""
 COLUMNS = ("model", "dataset", "protocol", "valid queries", "rank-1", "rank-5", "rank-10", "mAP", "mINP", "mAP, 95 %")
 
 
@@ -60,40 +61,28 @@ class Source:
 
 @only_writer
 def across(
-    *,
-    weights: Sequence[str],
-    sources: Sequence[str],
-    output: str,
-    root: str | None = None,
-    seed: int = 0,
-    data: ReadConfig | None = None,
-    eval: EvalConfig | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    compute: ComputeConfig | None = None,
-    **model: Any,
+    *, weights: Sequence[str], sources: Sequence[str], output: str, root: str | None = None, **options: Any
 ) -> Path:
     """Evaluate every model on every dataset, write the table, and return its folder. What is there is not done again.
 
-    The arguments are the options of ``python -m st_reid.across``; ``model`` are those of
-    :class:`~st_reid.config.WeightsConfig` besides ``weights``.
+    The arguments are the options of ``python -m st_reid.across``; ``options`` are those of
+    :func:`~st_reid.evaluation.evaluate.evaluate`, which holds for every pair.
 
     Raises:
         UserError: nothing to evaluate, two models or datasets of one name, a folder with another table, several
-            processes; and what :func:`~st_reid.evaluation.evaluate.evaluate` raises: what is done until then stays.
+            processes; and what an evaluation raises: what is done until then stays.
     """
     if "RANK" in os.environ:
         raise UserError("across runs as one process; start it without torchrun")
     models = _named([(_model_name(Path(file)), file) for file in weights], "weights")
     datasets = _named([(source.label, source) for source in _read_sources(sources, root)], "sources")
-    settings = {"seed": seed, "data": data, "eval": eval, **model}
     folder = Path(output)
     report = _completed(
         folder,
         {
             "models": {name: list(stamp(Path(file))) for name, file in models.items()},
             "datasets": {label: [source.name, str(source.root)] for label, source in datasets.items()},
-            "settings": {name: _plain(value) for name, value in settings.items()},
+            "settings": {name: _plain(value) for name, value in options.items() if name not in MAY_CHANGE},
             "cells": [],
         },
     )
@@ -106,9 +95,7 @@ def across(
                 logger.info(f"{model_name} on {label}: there already")
                 continue
             logger.info(f"{model_name} on {label}")
-            where = {"weights": file, "sources": source.name, "root": source.root, "output": str(cell), "seed": seed}
-            how = {"data": data, "eval": eval, "device": device, "precision": precision, "compute": compute}
-            evaluate(**where, **how, **model)  # type: ignore[arg-type]
+            evaluate(weights=file, sources=source.name, root=source.root, output=str(cell), **options)
     return _finish(report, folder)
 
 

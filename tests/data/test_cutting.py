@@ -55,13 +55,14 @@ def test_a_box_that_jumps_is_named(video, tracks, tmp_path, caplog):
 
 
 def test_cuts_what_the_boxes_say(video, tracks, tmp_path):
-    (tmp_path / "who.csv").write_text("track_id,person_id,note\n1,ann,x\n2,bob,y\n")
+    (tmp_path / "who.csv").write_text("track_id,person_id,note,clothes\n1,ann,x,red coat\n2,bob,y,\n")
     tracklets.main(command(video, tracks, tmp_path / "out", "--identities", tmp_path / "who.csv", "--camera", "north"))
     dataset = read_dataset("manifest", tmp_path / "out")
     ann, bob = sorted(dataset.query, key=lambda t: t.person)
     assert dataset.gallery == dataset.query
     assert not dataset.train
     assert (ann.person, ann.camera, ann.time, len(ann)) == ("ann", "north", 0.0, FRAMES)
+    assert (ann.clothes, bob.clothes) == ("red coat", "")
     assert (bob.person, bob.time, len(bob)) == ("bob", 2.0, 2)
     for path in ann.paths:
         crop = cv2.imread(str(path))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from st_reid.data.datasets._matlab import load_integers
 from st_reid.data.datasets.base import DATASETS, find_folder, read_list
-from st_reid.data.datasets.mars import JUNK, places_of
+from st_reid.data.datasets.mars import JUNK, made_of, places_of
 from st_reid.data.files import images_of
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
@@ -35,14 +35,7 @@ def read(root: Path | None, *, queries_in_gallery: bool = True) -> Dataset:
     folder, lists, info = _find(root)
     train, test = (list(_tracklets(folder, folder / lists / f"list_seq_{part}.txt")) for part in ("train", "test"))
     queries = places_of(load_integers(folder / info, "query", "lsvid"), len(test), folder / info)
-    left_out = set() if queries_in_gallery else set(queries)
-    return Dataset(
-        "lsvid",
-        train=tuple(t for t in train if t is not None),
-        query=tuple(t for t in (test[i] for i in queries) if t is not None),
-        gallery=tuple(t for i, t in enumerate(test) if t is not None and i not in left_out),
-        notes={"gallery": "with the queries" if queries_in_gallery else "without the queries"},
-    )
+    return made_of("lsvid", train, test, queries, queries_in_gallery)
 
 
 def _find(root: Path | None) -> tuple[Path, str, str]:

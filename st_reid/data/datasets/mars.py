@@ -6,6 +6,7 @@ tracklets, a row each: first image, last image, person, camera. Nothing says whe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,20 @@ def read(root: Path | None, *, queries_in_gallery: bool = True) -> Dataset:
     test = read_tracklets(folder, "test", "mars")
     file = folder / "info" / "query_IDX.mat"
     queries = places_of(load_integers(file, "query_IDX", "mars"), len(test), file)
+    return made_of("mars", train, test, queries, queries_in_gallery)
+
+
+def made_of(
+    dataset: str,
+    train: Sequence[Tracklet | None],
+    test: Sequence[Tracklet | None],
+    queries: Sequence[int],
+    queries_in_gallery: bool,
+) -> Dataset:
+    """Return a dataset of tracklets, ``None`` for junk, and the places of the queries in the test part."""
     left_out = set() if queries_in_gallery else set(queries)
     return Dataset(
-        "mars",
+        dataset,
         train=tuple(t for t in train if t is not None),
         query=tuple(t for t in (test[i] for i in queries) if t is not None),
         gallery=tuple(t for i, t in enumerate(test) if t is not None and i not in left_out),

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from st_reid.data.datasets.base import DATASETS, find_folder, read_list
+from st_reid.data.datasets.mars import made_of
 from st_reid.data.tracklet import Conditions, Dataset, Tracklet, conditions_of
 from st_reid.errors import UserError
 
@@ -49,14 +50,7 @@ def read(root: Path | None) -> Dataset:
         raise UserError(
             f"{lists / 'query_IDX.txt'}: row {outside[0]} is none of the {len(test)} test tracklets, from 0"
         )
-    asked = set(queries)
-    return Dataset(
-        "mevid",
-        train=tuple(t for t in train if t is not None),
-        query=tuple(t for t in (test[q] for q in queries) if t is not None),
-        gallery=tuple(t for i, t in enumerate(test) if t is not None and i not in asked),
-        notes={"gallery": "without the queries"},
-    )
+    return made_of("mevid", train, test, queries, queries_in_gallery=False)
 
 
 def _numbers(file: Path, columns: int) -> np.ndarray:
