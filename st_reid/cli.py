@@ -118,7 +118,10 @@ def parse(config_class: type[C], argv: list[str], name: str) -> C:
             parser.parse_args(argv)
         return make(argv)
     except _ERRORS as error:
-        raise error if isinstance(error, UserError) else _explain(error, settings) from None
+        if isinstance(error, UserError):
+            raise
+        file = next((argument.partition("=")[2] for argument in argv if argument.startswith("--config=")), "")
+        raise _explain(error, settings, file) from None
 
 
 OWN = ("config", "import", "debug")  # of every command line, but not settings
@@ -207,9 +210,9 @@ _GOT = re.compile(
 )
 
 
-def _explain(error: Exception, settings: dict[str, Any]) -> UserError:
-    """Turn jsonargparse's error of many lines into one line."""
-    message = one_line(error)
+def _explain(error: Exception, settings: dict[str, Any], file: str) -> UserError:
+    """Turn jsonargparse's error of many lines into one line; ``file`` is that of ``--config``."""
+    message = one_line(error).replace('"<unicode string>"', file)
     if unknown := _UNKNOWN.search(message):
         return unknown_name("setting", ".".join(filter(None, unknown.groups())), settings)
     names = [name for name in re.findall(r'Parser key "([^"]+)"', message) if name in settings]

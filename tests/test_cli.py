@@ -146,6 +146,14 @@ def test_a_file_builds_no_objects(tmp_path, monkeypatch):
     assert not (tmp_path / "imported").exists()
 
 
+def test_a_mistake_in_yaml_names_the_file(tmp_path):
+    (tmp_path / "c.yaml").write_text("epochs: [3\nseed: 1\n")
+    with pytest.raises(UserError) as error:
+        train.parse(["--config", str(tmp_path / "c.yaml")])
+    assert f"{tmp_path / 'c.yaml'}, line 2" in str(error.value)
+    assert "unicode string" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", sorted(DATASET_DEFAULTS))
 def test_dataset_defaults_are_settings(name):
     known = {setting for setting, _ in cli._settings(TrainConfig)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ import cv2
 from st_reid.config import BoxesConfig
 from st_reid.data.boxes import Box, join_some
 from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_rows, write_rows
-from st_reid.data.tracklet import read_splits
+from st_reid.data.tracklet import read_person, read_splits, warn_of_odd_persons
 from st_reid.data.video import Video, crop_box, frames_of
 from st_reid.errors import UserError
 from st_reid.files import only_writer, partial_path, remove_left_in
@@ -141,14 +142,15 @@ def read_identities(file: Path, column: str = "person_id") -> dict[int, str]:
     labels: dict[int, str] = {}
     for line, row in read_csv(file, ("track_id", "person_id")):
         try:
-            number = float(row["track_id"])
-            track, label = int(number), row.get(column, "").strip()
-            if track != number:
-                raise ValueError
-        except (ValueError, OverflowError):
+            text, label = row["track_id"].strip(), row.get(column, "").strip()
+            track = int(re.sub(r"\.0*$", "", text))
+        except ValueError:
             raise UserError(f"{file}, line {line}: track_id {row['track_id']!r} is no number") from None
+        label = read_person(label) if column == "person_id" else label
         if labels.setdefault(track, label) != label:
             raise UserError(f"{file}, line {line}: track {track} is {label!r}, and was {labels[track]!r}; keep one")
+    if column == "person_id":
+        warn_of_odd_persons(file, labels.values())
     return labels
 
 

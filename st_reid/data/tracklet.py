@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -20,6 +20,8 @@ UNKNOWN = ""
 """The person of a tracklet whose person is not known."""
 DISTRACTOR = "distractor"
 """The person of a tracklet that is of none of the persons. Two distractors may be of one person, or of two."""
+ODD_PERSONS = frozenset({"-1", "?", "n/a", "na", "nan", "nobody", "none", "null", "unknown"})
+"""Labels that look as if the person was not known."""
 CONDITIONS = ("view", "location", "scale", "height", "distance", "angle", "session")
 """What a dataset may say about how a tracklet was filmed: the view is ``aerial`` or ``ground``."""
 Conditions = tuple[tuple[str, str], ...]
@@ -192,6 +194,21 @@ def conditions_of(**values: str) -> Conditions:
 def conditions_text(tracklet: Tracklet) -> str:
     """Return how a tracklet was filmed as JSON, empty where nothing is known."""
     return json.dumps(dict(tracklet.conditions), ensure_ascii=False) if tracklet.conditions else ""
+
+
+def read_person(label: str) -> str:
+    """Return a person's label from a file, without spaces around it; ``DISTRACTOR`` may be in capitals."""
+    label = label.strip()
+    return DISTRACTOR if label.casefold() == DISTRACTOR else label
+
+
+def warn_of_odd_persons(source: object, persons: Iterable[str]) -> None:
+    """Warn of persons whose label in ``source`` looks as if they were not known: they count as persons."""
+    if odd := sorted({person for person in persons if person.casefold() in ODD_PERSONS}):
+        logger.warning(
+            f"{source}: {', '.join(map(repr, odd))} counts as a person; leave persons empty who are not known, and "
+            f"write {DISTRACTOR!r} for those who are none of the others"
+        )
 
 
 def read_splits(joined: str) -> list[str]:

@@ -127,6 +127,7 @@ def search(
     folder = Path(output)
     check_new_folder(folder)
     gallery = FeatureSet.load(features)
+    top = min(top, len(gallery))
     filters, expand = Filters(cameras, after, before, other_cameras, at_once), expand or ExpandConfig()
     if index and expand.gallery:
         raise UserError("an index is of features that are not expanded; leave --index or --expand.gallery out")

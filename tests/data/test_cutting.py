@@ -191,7 +191,7 @@ def test_an_existing_folder_is_not_touched(video, tracks, tmp_path, command_erro
     assert (tmp_path / "out" / "manifest.csv").read_text() == manifest
 
 
-@pytest.mark.parametrize("rows", ["1.0,ann", "1,ann\n2,"])
+@pytest.mark.parametrize("rows", ["1.0,ann", "1.,ann", " 1 , ann ", "1,ann\n2,"])
 def test_tracks_that_are_not_named_are_unknown(rows, video, tracks, tmp_path, caplog):
     (tmp_path / "who.csv").write_text(f"track_id,person_id\n{rows}\n")
     with caplog.at_level("INFO"):

@@ -61,6 +61,7 @@ def test_clothes_and_conditions_are_optional(tmp_path):
         (HEAD + "trian,a,x.jpg,1,1,\n", "line 2: split is 'trian'"),
         (HEAD + "train,a,../x.jpg,1,1,\n", "leaves the manifest's folder"),
         (HEAD + "train,a,/etc/x.jpg,1,1,\n", "leaves the manifest's folder"),
+        (HEAD + "train,a,C:\\x\\1.jpg,1,1,\n", "path 'C:/x/1.jpg' leaves the manifest's folder"),
         (HEAD + "train,a,x.jpg,1,1,noon\n", "time is 'noon'"),
         (HEAD + "train,a,x.jpg,1,1,nan\n", "time is 'nan'"),
         (HEAD + 'train,a,"' + "x" * 200_000, "field larger"),
@@ -115,3 +116,17 @@ def test_the_first_and_the_last_time(given, first, last, tmp_path):
     write(tmp_path, HEAD + "".join(f"train,a,{i}.jpg,7,1,{time}\n" for i, time in enumerate(given)))
     (tracklet,) = read_dataset("manifest", tmp_path).train
     assert (tracklet.time, tracklet.last) == (first, last)
+
+
+def test_who_is_nobody_in_a_manifest(tmp_path, caplog):
+    persons = {"a": "ann", "b": " ", "c": "Distractor", "d": "DISTRACTOR ", "e": "-1", "f": "NaN"}
+    write(tmp_path, HEAD + "".join(f"gallery,{name},{name}.jpg,{who},1,\n" for name, who in persons.items()))
+    found = [t.person for t in read_dataset("manifest", tmp_path).gallery]
+    assert found == ["ann", "", "distractor", "distractor", "-1", "NaN"]
+    assert "'-1', 'NaN' counts as a person; leave persons empty who are not known" in caplog.text
+
+
+def test_paths_of_windows(tmp_path):
+    write(tmp_path, HEAD + "gallery,a,x\\y\\1.jpg,ann,1,\n")
+    (tracklet,) = read_dataset("manifest", tmp_path).gallery
+    assert tracklet.paths == (tmp_path / "x" / "y" / "1.jpg",)

@@ -550,6 +550,17 @@ def test_folders_with_odd_names(dataset_folder, tmp_path):
     assert [path.name for path in found[2].paths] == [path.name for path in images]
 
 
+def test_images_of_formats_that_are_not_read_are_said(dataset_folder, tmp_path, caplog):
+    shutil.copytree(dataset_folder / "images" / "p0c0", tmp_path / "1")
+    for name in ("1/9.HEIC", "2/1.heic", "cam/3/1.gif", "1/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [t.name for t in read_dataset("folders", tmp_path).gallery] == ["1"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("folders: 3 images are left out for their names, ")
+    assert line.endswith("expected images of .bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp")
+
+
 # All of them
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from st_reid.data.datasets.base import find_folder, warn_of_strange_names
-from st_reid.data.files import images_of
+from st_reid.data.files import images_of, unread_images_of
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
 
@@ -42,7 +42,7 @@ def read_images(
 def _read_folder(
     dataset: str, folder: Path, parse_name: Callable[[str], tuple[str, str, float | None] | None], junk: str | None
 ) -> tuple[Tracklet, ...]:
-    tracklets, strange = [], []
+    tracklets, strange = [], unread_images_of(folder)
     for path in images_of(folder):
         parsed = parse_name(path.name)
         if parsed is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from st_reid.data.datasets.base import DATASETS
-from st_reid.data.files import folders_of, images_of
+from st_reid.data.datasets.base import DATASETS, warn_of_strange_names
+from st_reid.data.files import folders_of, images_of, unread_images_of
 from st_reid.data.frames import SUFFIXES
 from st_reid.data.tracklet import Dataset, Tracklet
 from st_reid.errors import UserError
@@ -23,6 +23,9 @@ def read(root: Path | None) -> Dataset:
     if root is None or not root.is_dir():
         raise UserError(f"folders: no folder {root}; pass the one that holds a folder of images a tracklet as --root")
     tracklets = [*_tracklets(root, ""), *(t for f in folders_of(root) for t in _tracklets(f, f.name))]
+    places = [inner for folder in (root, *folders_of(root)) for inner in folders_of(folder)]
+    unread = [path for place in places for path in unread_images_of(place)]
+    warn_of_strange_names("folders", unread, f"images of {', '.join(sorted(SUFFIXES))}")
     if not tracklets:
         raise UserError(
             f"folders: no images in {root}/*/ or {root}/*/*/ ({', '.join(sorted(SUFFIXES))}); "

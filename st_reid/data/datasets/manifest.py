@@ -5,12 +5,23 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from st_reid.data.datasets.base import DATASETS
-from st_reid.data.tracklet import CONDITIONS, SPLITS, Conditions, Dataset, Tracklet, conditions_of, read_splits
+from st_reid.data.tracklet import (
+    CONDITIONS,
+    SPLITS,
+    Conditions,
+    Dataset,
+    Tracklet,
+    conditions_of,
+    read_person,
+    read_splits,
+    warn_of_odd_persons,
+)
 from st_reid.errors import UserError
 from st_reid.reading import read_csv
 
@@ -93,7 +104,7 @@ def _parse_row(row: Mapping[str, str]) -> FrameRow:
             raise ValueError(f"{column} is empty")
     values["path"] = values["path"].replace("\\", "/")  # as Windows writes it
     path = PurePosixPath(values["path"])
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:/", values["path"]):
         raise ValueError(f"path {values['path']!r} leaves the manifest's folder; paths are relative to it")
     try:
         time = float(values["time"]) if values["time"] else None
@@ -103,7 +114,7 @@ def _parse_row(row: Mapping[str, str]) -> FrameRow:
         raise ValueError(f"time is {values['time']!r}; expected a number of frames, or nothing") from None
     conditions = conditions_of(**{name: values[name] for name in CONDITIONS if name in values})
     split, tracklet, file, person, camera = (values[name] for name in COLUMNS[:5])
-    return FrameRow(split, tracklet, file, person, camera, time, values.get("clothes", ""), conditions)
+    return FrameRow(split, tracklet, file, read_person(person), camera, time, values.get("clothes", ""), conditions)
 
 
 @DATASETS.register("manifest")
@@ -131,6 +142,7 @@ def read_folder(root: Path, name: str) -> Dataset:
         times.setdefault(row.tracklet, []).append(row.time)
     if not first:
         raise UserError(f"{root / FILE_NAME}: no rows; expected one for each frame")
+    warn_of_odd_persons(root / FILE_NAME, (row.person for row in first.values()))
     splits: dict[str, list[Tracklet]] = {split: [] for split in SPLITS}
     for tracklet, row in first.items():
         each = _complete(times[tracklet])
