@@ -116,9 +116,13 @@ def _transit(axes: Any, counted: NDArray, curve: NDArray, bin_width: float, with
         axes.annotate(f"n = {counted.sum():.0f}", (0.97, 0.9), xycoords="axes fraction", ha="right", fontsize=7)
 
 
+Counted = tuple[NDArray[np.float64], NDArray[np.int64]]
+"""Values, and how often there is each."""
+
+
 def calibration_curves(
-    same: NDArray[np.float64],
-    different: NDArray[np.float64],
+    same: Counted,
+    different: Counted,
     *,
     same_from: float,
     unsure_from: float,
@@ -129,8 +133,8 @@ def calibration_curves(
     """Draw how the similarities of one person and of two are spread, with the thresholds, and the ROC curve.
 
     Args:
-        same: similarities of pairs of one person, sorted.
-        different: similarities of pairs of two persons, sorted.
+        same: similarities of pairs of one person, ascending, and how many pairs have each.
+        different: those of pairs of two persons.
         same_from: threshold of the same person.
         unsure_from: threshold below which the decision is 'nobody here'.
         roc: shares of false and of true accepts, a threshold each.
@@ -139,12 +143,10 @@ def calibration_curves(
     """
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     spread, curve = figure.subplots(1, 2)
-    bins = np.linspace(min(same[0], different[0]), 1, 60)
-    for values, color, label in (
-        (different, WRONG, f"two persons, {len(different)} pairs"),
-        (same, RIGHT, f"one person, {len(same)} pairs"),
-    ):
-        spread.hist(values, bins, density=True, color=color, alpha=0.5, label=label)
+    bins = np.linspace(min(same[0][0], different[0][0]), 1, 60)
+    for (values, counts), color, whose in ((different, WRONG, "two persons"), (same, RIGHT, "one person")):
+        label = f"{whose}, {counts.sum()} pairs"
+        spread.hist(values, bins, weights=counts, density=True, color=color, alpha=0.5, label=label)
     spread.axvline(same_from, color="black", label=f"same from {same_from:.3f} on")
     spread.axvline(unsure_from, color="black", linestyle=":", label=f"unsure from {unsure_from:.3f} on")
     spread.set(title="Similarities", xlabel="cosine similarity", ylabel="density")
@@ -157,7 +159,7 @@ def calibration_curves(
         ylabel="true accepts",
         ylim=(0, 1.02),
     )
-    curve.set(xscale="log", xlim=(1 / len(different), 1))
+    curve.set(xscale="log", xlim=(1 / different[1].sum(), 1))
     curve.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 

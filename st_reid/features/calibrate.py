@@ -11,8 +11,9 @@ import numpy as np
 
 from st_reid.drawing.curves import calibration_curves
 from st_reid.errors import UserError
-from st_reid.features.calibration import RATES, Calibration, Pairs, bootstrap_threshold, label_pairs, open_set
+from st_reid.features.calibration import RATES, Calibration, bootstrap_threshold, open_set
 from st_reid.features.feature_set import FeatureSet
+from st_reid.features.pairs import Pairs, label_pairs
 from st_reid.files import check_new_folder, folder_written_whole, only_writer, write_json
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def _choose(pairs: Pairs, far: float, sure_of: float) -> Calibration:
             f"far is {far:g}, and there are {len(pairs.different)} pairs of two persons; expected at least "
             f"{1 / len(pairs.different):.2g}, or more labelled tracklets"
         )
-    unsure = min(float(pairs.same[int((1 - sure_of) * len(pairs.same))]), same)
+    unsure = min(pairs.same.ranked(int((1 - sure_of) * len(pairs.same))), same)
     return Calibration(same, unsure, far)
 
 
@@ -123,10 +124,14 @@ def _true_accepts_at(pairs: Pairs, rate: float) -> RateRow | None:
 
 
 def _draw(pairs: Pairs, calibration: Calibration, path: Path) -> None:
-    thresholds = np.quantile(np.concatenate([pairs.different, pairs.same]), np.linspace(0, 1, 2000))
+    thresholds = sorted(
+        some.ranked(place)
+        for some in (pairs.same, pairs.different)
+        for place in np.linspace(0, len(some) - 1, 1000).astype(int).tolist()
+    )
     calibration_curves(
-        pairs.same,
-        pairs.different,
+        (pairs.same.values, pairs.same.counts),
+        (pairs.different.values, pairs.different.counts),
         same_from=calibration.same,
         unsure_from=calibration.unsure,
         roc=[(pairs.false_accepts(t), pairs.true_accepts(t)) for t in thresholds],

@@ -3,56 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+import logging
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from st_reid.data.tracklet import UNKNOWN
 from st_reid.errors import UserError
 from st_reid.features.feature_set import FeatureSet
+from st_reid.features.pairs import Labelled, Pairs, blocks_of_pairs
 from st_reid.files import write_text
 from st_reid.reading import Cosine, Share, read_json
-from st_reid.retrieval import CosineDistance
-from st_reid.retrieval.matrix import row_blocks
-from st_reid.retrieval.ranking import encode_labels
 
 RATES = (1e-2, 1e-3, 1e-4)
-
+MAX_KEPT = 2**25  # pairs that are held at a time, for the interval of a threshold: 0.8 GB
+logger = logging.getLogger(__name__)
 
 Decision = Literal["same", "unsure", "nobody here"]
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Similarities of pairs of different tracklets.
-
-    Attributes:
-        same: (P,) similarities of pairs of one person, sorted.
-        different: (N,) similarities of pairs of two persons, sorted.
-    """
-
-    same: NDArray[np.float64]
-    different: NDArray[np.float64]
-
-    def false_accepts(self, threshold: float) -> float:
-        """Return the share of pairs of two persons with at least this similarity: FAR."""
-        return float(len(self.different) - np.searchsorted(self.different, threshold)) / len(self.different)
-
-    def true_accepts(self, threshold: float) -> float:
-        """Return the share of pairs of one person with at least this similarity: TAR."""
-        return float(len(self.same) - np.searchsorted(self.same, threshold)) / len(self.same)
-
-    def threshold(self, rate: float) -> float | None:
-        """Return the lowest threshold whose FAR is at most ``rate``; ``None`` if there are too few pairs."""
-        allowed = int(rate * len(self.different))
-        if allowed < 1:
-            return None
-        # The (allowed + 1)-th highest, and those equal to it, must not be accepted.
-        return float(np.nextafter(self.different[-allowed - 1], np.inf)) if allowed < len(self.different) else -1.0
 
 
 @dataclass(frozen=True)
@@ -102,67 +71,13 @@ class Calibration:
         return calibration
 
 
-def label_pairs(features: FeatureSet, across: bool = False) -> Pairs:
-    """Return the similarities of all pairs of tracklets whose persons are known.
-
-    Args:
-        features: of labelled tracklets; those without a person are left out.
-        across: only pairs of two cameras.
-
-    Raises:
-        UserError: no pair of one person, or none of two.
-    """
-    features, person = _labelled(features)
-    same: list[NDArray[np.floating]] = [np.zeros(0)]
-    different: list[NDArray[np.floating]] = [np.zeros(0)]
-    for similarity, counted, match, _ in _blocks_of_pairs(features, person, across):
-        same.append(similarity[counted & match])
-        different.append(similarity[counted & ~match])
-    pairs = Pairs(*(np.sort(np.concatenate(part)).astype(np.float64) for part in (same, different)))
-    if not len(pairs.same) or not len(pairs.different):
-        raise UserError(
-            f"{len(pairs.same)} pairs of one person and {len(pairs.different)} of two among {len(features)} tracklets "
-            f"whose person is known{', of two cameras each' if across else ''}; name more persons, to have some of each"
-        )
-    return pairs
-
-
-def _labelled(features: FeatureSet) -> tuple[FeatureSet, NDArray[np.int64]]:
-    """Return the tracklets of known persons and the distractors, without their pictures, and numbers of their persons.
-
-    Every distractor has a number of its own, because it is none of the persons.
-    """
-    kept = replace(features, thumbnails=None).take(features.person != UNKNOWN)
-    person = encode_labels(kept.person)[0]
-    nobody = ~kept.is_known
-    person[nobody] = len(kept) + np.arange(nobody.sum())
-    return kept, encode_labels(person)[0]
-
-
-def _blocks_of_pairs(
-    features: FeatureSet, person: NDArray[np.int64], across: bool
-) -> Iterator[tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.bool_], slice]]:
-    """Yield blocks of rows: similarities with all tracklets (n, N), which pairs count, which are of one person, rows.
-
-    Each pair counts once; if ``across``, only those of two cameras. A pair of two distractors does not
-    count: they may be of one person or of two.
-    """
-    camera, nobody = encode_labels(features.camera)[0], ~features.is_known
-    distances = CosineDistance(features.features, features.features)
-    for rows in row_blocks(distances.shape):
-        counted = np.arange(len(person)) > np.arange(rows.start, rows.stop)[:, None]
-        counted &= ~(nobody[rows, None] & nobody)
-        if across:
-            counted &= camera[rows, None] != camera
-        yield 1 - distances[rows], counted, person[rows, None] == person, rows
-
-
 def bootstrap_threshold(
     features: FeatureSet, pairs: Pairs, rate: float, *, across: bool = False, samples: int = 200, seed: int = 0
 ) -> tuple[float, float] | None:
     """Return the 95 % interval of the threshold for a false-accept rate, over persons drawn with replacement.
 
-    Persons are drawn, not pairs: the pairs of one person are alike. ``None`` if the samples have too few pairs.
+    Persons are drawn, not pairs: the pairs of one person are alike. ``None`` if the samples have too few pairs, or if
+    there are more than :data:`MAX_KEPT` that are needed.
 
     A person drawn k times counts k times: a pair of two persons counts as often as the product of their numbers. So
     the pairs are sorted once, and for each sample only the most similar ones are used.
@@ -175,25 +90,30 @@ def bootstrap_threshold(
         samples: how often to draw.
         seed: of the draws.
     """
-    features, person = _labelled(features)
-    camera = encode_labels(features.camera)[0]
-    persons = int(person.max(initial=-1)) + 1
-    table = np.zeros((persons, int(camera.max(initial=-1)) + 1))
-    np.add.at(table, (person, camera), 1)
-    kept = min(len(pairs.different), max(10_000, int(20 * rate * len(pairs.different))))
-    similarity, one, other = _pairs_from(pairs.different[-kept], features, person, across)
-    nobody = np.zeros(persons, dtype=bool)
-    nobody[person[~features.is_known]] = True
+    labelled = Labelled.of(features)
+    expected = rate * len(pairs.different)
+    needed, wanted = (min(len(pairs.different), max(10_000, int(times * expected))) for times in (4, 20))
+    least = pairs.different.ranked(-max(needed, min(wanted, MAX_KEPT)))
+    kept = pairs.different.at_least(least)
+    if kept > MAX_KEPT:
+        logger.warning(
+            f"no interval of the threshold: it needs the {kept} most similar pairs, and {MAX_KEPT} are held at most; "
+            "lower far, or label fewer tracklets"
+        )
+        return None
+    similarity, one, other = _most_similar(labelled, least, kept, across)
+    table = np.zeros((labelled.person.max() + 1, labelled.camera.max() + 1))
+    np.add.at(table, (labelled.person, labelled.camera), 1)
+    nobody = np.unique(labelled.person[labelled.nobody])
     rng = np.random.default_rng(seed)
     thresholds = []
     for _ in range(samples):
-        drawn = np.bincount(rng.choice(persons, persons), minlength=persons)
+        drawn = np.bincount(rng.choice(len(table), len(table)), minlength=len(table))
         sample = drawn[:, None] * table
         count = _pairs_of_two(sample, across) - _pairs_of_two(sample[nobody], across)
         if allowed := int(rate * count):
-            reached = int(np.searchsorted(np.cumsum(drawn[one] * drawn[other]), allowed + 1))
-            # Twenty times as many are kept as a sample needs on average; if they are not enough, the lowest is used.
-            thresholds.append(np.nextafter(similarity[min(reached, len(similarity) - 1)], np.inf))
+            # Many times as many are kept as a sample needs on average; if they are not enough, the lowest is used.
+            thresholds.append(np.nextafter(similarity[_place_of(allowed + 1, drawn, one, other)], np.inf))
     if len(thresholds) < samples / 2 or not thresholds:
         return None
     low, high = np.percentile(thresholds, [2.5, 97.5])
@@ -208,17 +128,32 @@ def _pairs_of_two(table: NDArray[np.float64], across: bool) -> int:
     return round(twice / 2)
 
 
-def _pairs_from(
-    least: float, features: FeatureSet, person: NDArray[np.int64], across: bool
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the similarities of pairs of two persons, from ``least`` on, highest first, and their persons."""
-    found = []
-    for similarity, counted, match, rows in _blocks_of_pairs(features, person, across):
-        i, j = np.nonzero(counted & ~match & (similarity >= least))
-        found.append((similarity[i, j], person[rows][i], person[j]))
-    similarity, one, other = (np.concatenate(part) for part in zip(*found, strict=True))
-    order = np.argsort(-similarity, kind="stable")
+def _most_similar(
+    labelled: Labelled, least: float, count: int, across: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the similarities of pairs of two persons, ``count`` from ``least`` on, highest first, and their persons."""
+    similarity, one, other = np.empty(count, np.float32), np.empty(count, np.int32), np.empty(count, np.int32)
+    start = 0
+    for block in blocks_of_pairs(labelled, across):
+        i, j = np.nonzero(block.different & (block.similarity >= least))
+        part = slice(start, start + len(i))
+        similarity[part] = block.similarity[i, j]
+        one[part], other[part] = labelled.person[block.rows][i], labelled.person[block.columns][j]
+        start = part.stop
+    order = np.argsort(-similarity)
     return similarity[order].astype(np.float64), one[order], other[order]
+
+
+def _place_of(wanted: int, drawn: NDArray[np.int64], one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
+    """Return the first place at which so many pairs are reached, each counted as often as its persons were drawn."""
+    step = max(1000, len(one) // 16)
+    for start in range(0, len(one), step):
+        part = slice(start, start + step)
+        reached = np.cumsum(drawn[one[part]] * drawn[other[part]])
+        if reached[-1] >= wanted:
+            return start + int(np.searchsorted(reached, wanted))
+        wanted -= int(reached[-1])
+    return len(one) - 1
 
 
 @dataclass(frozen=True)
@@ -248,26 +183,21 @@ def open_set(features: FeatureSet, threshold: float, across: bool = False) -> Op
     Raises:
         UserError: no labelled tracklet has another one of its person.
     """
-    features, person = _labelled(features)
-    distances = CosineDistance(features.features, features.features)
-    camera, nobody = encode_labels(features.camera)[0], ~features.is_known
-    found = missed = wrong = alarms = queries = 0
-    for rows in row_blocks(distances.shape):
-        similarity = 1 - distances[rows]
-        numbers = np.arange(rows.start, rows.stop)
-        similarity[np.arange(len(numbers)), numbers] = -np.inf
-        if across:
-            similarity[camera[rows, None] == camera] = -np.inf
-        match = person[rows, None] == person
-        own = np.where(match, similarity, -np.inf).max(axis=1)
-        others = np.where(match, -np.inf, similarity).max(axis=1)
-        asked = np.isfinite(own) & ~nobody[rows]
-        hit, other = own[asked], others[asked]
-        queries += int(asked.sum())
-        found += int(((hit > other) & (hit >= threshold)).sum())
-        wrong += int(((hit <= other) & (other >= threshold)).sum())
-        missed += int((np.maximum(hit, other) < threshold).sum())
-        alarms += int((other >= threshold).sum())
+    labelled = Labelled.of(features)
+    own, others = np.full((2, len(labelled.person)), -np.inf)  # the highest similarities of each
+    for rows, columns, similarity, same, different in blocks_of_pairs(labelled, across):
+        i, j = np.nonzero(same)
+        for index in (i + rows.start, j + columns.start):
+            np.maximum.at(own, index, similarity[i, j])
+        similarity[~different] = -np.inf
+        for side, axis in ((rows, 1), (columns, 0)):
+            np.maximum(others[side], similarity.max(axis=axis), out=others[side])
+    asked = np.isfinite(own) & ~labelled.nobody
+    hit, other, queries = own[asked], others[asked], int(asked.sum())
+    found = int(((hit > other) & (hit >= threshold)).sum())
+    wrong = int(((hit <= other) & (other >= threshold)).sum())
+    missed = int((np.maximum(hit, other) < threshold).sum())
+    alarms = int((other >= threshold).sum())
     if not queries:
         raise UserError("no labelled tracklet has another one of its person to be found; label more tracklets")
     return OpenSet(found / queries, missed / queries, wrong / queries, alarms / queries, queries)

@@ -10,7 +10,12 @@ from small_data import make_features
 
 from st_reid import calibrate, group
 from st_reid.errors import UserError
-from st_reid.features.calibration import Calibration, bootstrap_threshold, label_pairs, open_set
+from st_reid.features import calibration as module
+from st_reid.features import pairs as blocks
+from st_reid.features.calibration import Calibration, bootstrap_threshold, open_set
+from st_reid.features.pairs import STEP, label_pairs
+from st_reid.retrieval import cosine_distance
+from st_reid.retrieval.matrix import row_blocks
 
 
 def by_hand(features, across=False):
@@ -23,18 +28,83 @@ def by_hand(features, across=False):
     return sorted(same), sorted(different)
 
 
+def every(similarities):
+    """Return each of the similarities that were counted."""
+    return np.repeat(similarities.values, similarities.counts)
+
+
+def in_blocks_of(rows, monkeypatch):
+    """Let pairs be looked at by so many tracklets at a time."""
+    monkeypatch.setattr(blocks, "row_blocks", lambda shape: row_blocks(shape, rows * 8 * shape[1]))
+
+
 @pytest.mark.parametrize("across", [False, True])
 def test_pairs(across):
     features = make_features()
     pairs = label_pairs(features, across=across)
     same, different = by_hand(features, across)
-    np.testing.assert_allclose(pairs.same, same, atol=1e-6)
-    np.testing.assert_allclose(pairs.different, different, atol=1e-6)
+    np.testing.assert_allclose(every(pairs.same), same, atol=1e-6)
+    np.testing.assert_allclose(every(pairs.different), different, atol=1e-6)
+
+
+@pytest.mark.parametrize("far", [0.5, 0.03, 0.002])
+def test_thresholds_are_those_of_sorted_similarities_to_the_last_digit(far):
+    """Nothing is rounded by counting: a threshold is the number next to one of the pairs' own."""
+    features = make_features(persons=40, noise=1.2)
+    similarity = (1 - cosine_distance(features.features, features.features)).astype(float)
+    is_pair = np.triu(np.ones(similarity.shape, bool), 1)
+    same = features.person[:, None] == features.person
+    different = np.sort(similarity[is_pair & ~same])
+    pairs = label_pairs(features)
+    np.testing.assert_array_equal(every(pairs.different), different)
+    np.testing.assert_array_equal(every(pairs.same), np.sort(similarity[is_pair & same]))
+    threshold = np.nextafter(different[-int(far * len(different)) - 1], np.inf)
+    assert pairs.threshold(far) == threshold
+    assert pairs.true_accepts(threshold) == (similarity[is_pair & same] >= threshold).mean()
+    assert [pairs.same.ranked(i) for i in (0, 7, -1)] == every(pairs.same)[[0, 7, -1]].tolist()
+
+
+def test_similarities_are_counted_at_their_ends_and_of_zero_features():
+    features = make_features(persons=3, each=2)
+    axis = np.eye(16, dtype=np.float32)[0]
+    features = replace(features, features=np.stack([axis, -axis, 3 * axis, -axis, 0 * axis, 0 * axis]))
+    pairs = label_pairs(features)
+    assert every(pairs.same).tolist() == [-1, -1, 0]
+    assert every(pairs.different).tolist() == [-1] * 2 + [0] * 8 + [1] * 2
+    assert (every(label_pairs(make_features()).different) / STEP % 1 == 0).all()
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_the_blocks_do_not_change_what_is_found(across, monkeypatch):
+    features = make_features(persons=20, noise=1.2, cameras=3)
+
+    def found():
+        pairs = label_pairs(features, across)
+        interval = bootstrap_threshold(features, pairs, 0.05, across=across, samples=10)
+        return len(pairs.same), pairs.threshold(0.1), interval, vars(open_set(features, 0.4, across))
+
+    whole = found()
+    in_blocks_of(7, monkeypatch)
+    parts = found()
+    assert parts[0] == whole[0]
+    np.testing.assert_allclose([parts[1], *parts[2]], [whole[1], *whole[2]], atol=1e-6)
+    assert parts[3] == pytest.approx(whole[3])
+
+
+def test_an_interval_that_needs_too_many_pairs_is_left_out_and_this_is_said(monkeypatch, caplog):
+    features = make_features(noise=1.2)
+    pairs = label_pairs(features)
+    assert bootstrap_threshold(features, pairs, 0.5, samples=5) is not None
+    monkeypatch.setattr(module, "MAX_KEPT", 400)  # of 448
+    assert bootstrap_threshold(features, pairs, 0.5, samples=5) is None
+    assert "no interval of the threshold: it needs the 448 most similar pairs, and 400 are held at most" in caplog.text
+    monkeypatch.setattr(module, "MAX_KEPT", 448)
+    assert bootstrap_threshold(features, pairs, 0.1, samples=5) is not None
 
 
 def test_rates_are_those_of_scikit_learn():
     pairs = label_pairs(make_features(noise=1.2))
-    scores = np.concatenate([pairs.same, pairs.different])
+    scores = np.concatenate([every(pairs.same), every(pairs.different)])
     labels = np.repeat([1, 0], [len(pairs.same), len(pairs.different)])
     far, tar, thresholds = roc_curve(labels, scores, drop_intermediate=False)
     for f, t, threshold in zip(far[1:], tar[1:], thresholds[1:], strict=True):
