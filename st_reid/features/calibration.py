@@ -109,7 +109,7 @@ def bootstrap_threshold(
     thresholds = []
     for _ in range(samples):
         drawn = np.bincount(rng.choice(len(table), len(table)), minlength=len(table))
-        sample = drawn[:, None] * table
+        sample = np.multiply(drawn[:, None], table, dtype=np.float64)
         count = _pairs_of_two(sample, across) - _pairs_of_two(sample[nobody], across)
         if allowed := int(rate * count):
             # Many times as many are kept as a sample needs on average; if they are not enough, the lowest is used.
@@ -131,7 +131,7 @@ def _pairs_of_two(table: NDArray[np.float64], across: bool) -> int:
 def _most_similar(
     labelled: Labelled, least: float, count: int, across: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
-    """Return the similarities of pairs of two persons, ``count`` from ``least`` on, highest first, and their persons."""
+    """Return the ``count`` similarities of two persons from ``least`` on, highest first, and whose they are."""
     similarity, one, other = np.empty(count, np.float32), np.empty(count, np.int32), np.empty(count, np.int32)
     start = 0
     for block in blocks_of_pairs(labelled, across):

@@ -66,7 +66,7 @@ class _Counter:
 
     def counted(self) -> Similarities:
         used = np.flatnonzero(self.counts)
-        return Similarities((used + self.least) * STEP, self.counts[used])
+        return Similarities(STEP * (used + self.least).astype(np.float64), self.counts[used])
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,10 @@ class Pairs:
         allowed = int(rate * len(self.different))
         if allowed < 1:
             return None
+        if allowed >= len(self.different):
+            return -1.0
         # The (allowed + 1)-th highest, and those equal to it, must not be accepted.
-        return float(np.nextafter(self.different.ranked(-allowed - 1), np.inf)) if allowed < len(self.different) else -1.0
+        return float(np.nextafter(self.different.ranked(-allowed - 1), np.inf))
 
 
 class Labelled(NamedTuple):

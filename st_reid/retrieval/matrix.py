@@ -45,7 +45,11 @@ class LazyMatrix:
         return self.rows(slice(row, row + 1))[0]
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> NDArray[np.floating]:
-        return np.asarray(self.rows(slice(None)), dtype=dtype)
+        first = self.rows(slice(0, 1)) if dtype is None else np.empty(0, dtype)
+        whole = np.empty(self.shape, first.dtype)
+        for rows in row_blocks(self.shape):  # all at once would hold every step between, as large as the matrix
+            whole[rows] = self.rows(rows)
+        return whole
 
 
 Matrix = NDArray[np.floating] | LazyMatrix

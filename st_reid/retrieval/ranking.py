@@ -10,7 +10,8 @@ Gallery items at equal distances enter the ranking together, so the gallery's or
 precision at any match of such a group from the group's end (scikit-learn's definition), and everywhere else other
 persons' items of the group count as before the match. A model that maps everything to one point gains nothing.
 
-Nothing is sorted but each query's few matches: the others are counted between them.
+Distances are sorted without their indices, which is several times as fast as ranking the gallery: a match's rank is the
+number of distances up to its own.
 """
 
 from __future__ import annotations
@@ -167,7 +168,9 @@ def _rank_block(
     has_match = matches.nonzero()[:, 0]
     d_own = block.gather(1, own)
     match = d_own.masked_fill(~is_match, torch.inf).sort(dim=1).values[:, : int(matches.max())].contiguous()
-    others = _count_up_to(match, block) - _count_up_to(match, d_own, is_own)
+    d_own = d_own.masked_fill(~is_own, torch.inf)
+    others = _count_up_to(match, _sorted(block))
+    others -= _count_up_to(match, _sorted(d_own)).minimum(is_own.sum(dim=1)[:, None])
     is_real = torch.arange(match.shape[1], device=block.device) < matches[:, None]
     ranks = others + torch.arange(1, match.shape[1] + 1, device=block.device)
     average_precision = _step_ap if ap == "step" else _trapezoid_ap
@@ -188,7 +191,7 @@ def _block(distances: NDArray | LazyMatrix | Tensor, rows: slice) -> Tensor:
         block = torch.from_numpy(np.require(block, requirements=["C", "W"]))  # a file's, mapped, may be read only
     if block.dtype not in (torch.float32, torch.float64):
         block = block.double()
-    if block.isnan().any():
+    if block.amax().isnan():  # which the greatest is where there is any
         raise UserError("distances hold NaN; check the features")
     return block.contiguous()
 
@@ -208,16 +211,16 @@ class _Persons:
         return self.order[place], i < count[:, None]
 
 
-def _count_up_to(match: Tensor, distances: Tensor, kept: Tensor | None = None) -> Tensor:
-    """Count in each row of ``distances`` (n, G) those up to each of ``match`` (n, M), which ascends: (n, M)."""
-    rows, columns = match.shape
-    # The first match that is not nearer: an item at a match's own distance counts as before it.
-    place = torch.searchsorted(match, distances, out_int32=True)
-    if kept is not None:
-        place.masked_fill_(~kept, columns)
-    place += torch.arange(rows, dtype=torch.int32, device=match.device)[:, None] * (columns + 1)
-    counts = torch.bincount(place.view(-1), minlength=rows * (columns + 1)).view(rows, columns + 1)
-    return counts[:, :columns].cumsum(dim=1)
+def _sorted(distances: Tensor) -> Tensor:
+    """Return distances (n, G) with each row in ascending order."""
+    if distances.is_cuda:
+        return distances.sort(dim=1).values
+    return torch.from_numpy(np.sort(distances.numpy(), axis=1))  # several times as fast as PyTorch's
+
+
+def _count_up_to(match: Tensor, ascending: Tensor) -> Tensor:
+    """Count in each row of ``ascending`` distances (n, G) those up to each of ``match`` (n, M): (n, M)."""
+    return torch.searchsorted(ascending, match, right=True)
 
 
 def _step_ap(match: Tensor, matches: Tensor, others: Tensor) -> Tensor:

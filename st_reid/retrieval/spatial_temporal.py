@@ -6,7 +6,7 @@ Wang, Lai, Huang, Xie: Spatial-Temporal Person Re-identification, AAAI 2019. doc
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from st_reid.arrays import NUMBER, WHOLE, Array, check_arrays, read_arrays
 from st_reid.errors import UserError
 from st_reid.files import written_whole
 from st_reid.retrieval.distance import CosineDistance
-from st_reid.retrieval.matrix import LazyMatrix
+from st_reid.retrieval.matrix import LazyMatrix, row_blocks
 from st_reid.retrieval.ranking import evaluate_rank
 
 EPSILON = 1e-7  # added to counts and sums that divide, as in the original
 REACH = 3  # the smoothing kernel ends after so many sigma
 MIN_SIGMA = 0.01  # bins: far below one, nothing is smoothed
+CACHED_BYTES = 2**18  # of a block for which every step of a look-up stays in a core's own cache
 MAX_ENTRIES = 2**27  # of the table of transit times: 1 GiB
 FILE = {
     "cameras": Array("Uiuf", ("C",)),
@@ -149,15 +150,29 @@ class SpatialTemporalModel:
         table[:-1, :-1] = self.curves
         flat, start = table.ravel(), place * (self.bins + 1)
 
-        def look_up(q: NDArray[np.integer] | slice, g: NDArray[np.integer] | slice) -> NDArray[np.float64]:
-            each = isinstance(q, slice)  # a row for each query, or a query for each gallery item
-            camera, time = (q_camera[q, None], q_time[q, None]) if each else (q_camera[q], q_time[q])
-            gap = time - g_time[g]
-            first = np.where(gap > 0, start[camera, g_camera[g]], start[g_camera[g], camera])
+        def look_up(first: NDArray[np.int64], gap: NDArray[np.float64]) -> NDArray[np.float64]:
             np.divide(np.abs(gap, out=gap), self.bin_width, out=gap)
-            return flat[first + np.minimum(gap, self.bins, out=gap).astype(np.int64)]
+            first += np.minimum(gap, self.bins, out=gap).astype(np.int64)
+            return flat.take(first)
 
-        return LazyMatrix((len(q_time), len(g_time)), lambda rows: look_up(rows, slice(None)), look_up)
+        def rows(which: slice) -> NDArray[np.float64]:
+            camera, time = q_camera[which], q_time[which]
+            probability = np.empty((len(time), len(g_time)))
+            for c in np.unique(camera):
+                q_later, g_later = start[c, g_camera], start[g_camera, c]
+                of_camera = np.flatnonzero(camera == c)
+                for some in row_blocks((len(of_camera), len(g_time)), CACHED_BYTES):
+                    q = of_camera[some]
+                    gap = time[q, None] - g_time
+                    probability[q] = look_up(np.where(gap > 0, q_later, g_later), gap)
+            return probability
+
+        def pairs(q: NDArray[np.integer], g: NDArray[np.integer]) -> NDArray[np.float64]:
+            gap = q_time[q] - g_time[g]
+            later = np.where(gap > 0, start[q_camera[q], g_camera[g]], start[g_camera[g], q_camera[q]])
+            return look_up(later, gap)
+
+        return LazyMatrix((len(q_time), len(g_time)), rows, pairs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a ``.npz`` file, whole or not at all."""
@@ -242,9 +257,7 @@ def joint_score(
     s, p = np.asarray(similarity, dtype=np.float64), np.asarray(probability, dtype=np.float64)
     if s.shape != p.shape:
         raise UserError(f"similarities are {s.shape}, probabilities {p.shape}; expected one shape")
-    score = _one_plus(s, lambda_appearance, gamma_appearance)
-    score *= _one_plus(p, lambda_time, gamma_time)
-    return np.reciprocal(score, out=score)
+    return _by_pieces(lambda s, p: _joined(s, p, lambda_appearance, gamma_appearance, lambda_time, gamma_time), s, p)
 
 
 def joint_distance(appearance: CosineDistance, probability: LazyMatrix, **constants: float) -> LazyMatrix:
@@ -262,8 +275,7 @@ def joint_distance(appearance: CosineDistance, probability: LazyMatrix, **consta
         raise UserError(f"distances are {appearance.shape}, probabilities {probability.shape}; expected one shape")
 
     def join(distance: NDArray[np.floating], p: NDArray[np.floating]) -> NDArray[np.float64]:
-        score = joint_score(np.subtract(1, distance, dtype=np.float64), p, **constants)
-        return np.subtract(1, score, out=score)
+        return _by_pieces(lambda d, p: 1 - joint_score(1 - d, p, **constants), distance, p)
 
     return LazyMatrix(
         appearance.shape,
@@ -412,9 +424,33 @@ def _smooth(histograms: NDArray[np.float64], sigma: float, reach: int) -> NDArra
     return _to_one(smoothed)
 
 
+def _by_pieces(
+    function: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+) -> NDArray[np.float64]:
+    """Return a function of two arrays of one shape, element by element, by pieces that stay in a core's own cache."""
+    x, y = a.ravel(), b.ravel()
+    values = np.empty(a.size)
+    size = CACHED_BYTES // values.itemsize
+    for start in range(0, a.size, size):
+        part = slice(start, start + size)
+        values[part] = function(x[part].astype(np.float64, copy=False), y[part].astype(np.float64, copy=False))
+    return values.reshape(a.shape)
+
+
+def _joined(
+    s: NDArray[np.float64], p: NDArray[np.float64], l1: float, g1: float, l2: float, g2: float
+) -> NDArray[np.float64]:
+    """Return f(s; l1, g1) f(p; l2, g2)."""
+    score = _one_plus(s, l1, g1)
+    score *= _one_plus(p, l2, g2)
+    return np.reciprocal(score, out=score)
+
+
 def _one_plus(x: NDArray[np.float64], scale: float, gamma: float) -> NDArray[np.float64]:
     """Return 1 + scale exp(-gamma x), the inverse of the logistic."""
-    y = np.asarray(np.multiply(x, -gamma))  # in place from here on: these are tens of millions
+    y = np.multiply(x, -gamma)
     np.exp(y, out=y)
     y *= scale
     y += 1
