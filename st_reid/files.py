@@ -132,9 +132,9 @@ def check_new_folder(folder: Path) -> None:
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all; of names of files, what is not UTF-8 is escaped."""
     with written_whole(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(value: Any, path: Path) -> None:

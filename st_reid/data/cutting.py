@@ -15,6 +15,7 @@ import cv2
 from st_reid.config import BoxesConfig
 from st_reid.data.boxes import Box, join_some
 from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_rows, write_rows
+from st_reid.data.labels import check_label
 from st_reid.data.tracklet import read_person, read_splits, warn_of_odd_persons
 from st_reid.data.video import Video, crop_box, frames_of
 from st_reid.errors import UserError
@@ -95,8 +96,9 @@ def _append(partial: Path, output: Path, source: str) -> None:
 
 def _check_labels(camera: str, split: str) -> None:
     read_splits(split)
-    if not camera or set(camera) & set("/\\"):
-        raise UserError(f"camera is {camera!r}; expected a label without slashes")
+    if not camera:
+        raise UserError("camera is ''; expected a label")
+    check_label("camera", camera, file_name=True)
 
 
 def _check_folder(output: Path, source: str, append: bool) -> list[FrameRow]:
@@ -174,8 +176,8 @@ def _write_crops(
                 continue
             path = f"{video.source}/{box.track:04d}/{last:06d}.jpg"
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            if not cv2.imwrite(str(folder / path), crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
-                raise UserError(f"{folder / path} could not be written; is the disk full?")
+            _, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+            (folder / path).write_bytes(data.tobytes())  # not by OpenCV, which dies of names that are not UTF-8
             written.append((box.track, path, video.start_time + frame.time * rate))
     broken = sum(len(boxes[number]) for number in undecoded if number < last)
     if broken:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from st_reid.data.labels import check_label, check_texts
 from st_reid.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Tracklet:
     def __post_init__(self) -> None:
         if not self.paths:
             raise UserError(f"tracklet {self.name!r} has no frames; remove it or add images")
+        for what in ("name", "person", "camera"):
+            check_label(f"the tracklet's {what}", getattr(self, what))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -135,6 +138,8 @@ class Labels:
     conditions: NDArray[np.str_] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        for what in ("tracklet", "person", "camera"):
+            check_texts(what, getattr(self, what))
         if self.last is None:
             object.__setattr__(self, "last", np.asarray(self.time, np.float64) + np.asarray(self.frames) - 1)
         for name in ("clothes", "conditions"):
@@ -215,11 +220,13 @@ def read_splits(joined: str) -> list[str]:
     """Return the names of splits that are joined by ``+``.
 
     Raises:
-        UserError: one of them is no split.
+        UserError: one of them is no split, or stands twice.
     """
     splits = joined.split("+")
     if unknown := [split for split in splits if split not in SPLITS]:
         raise UserError(f"split is {joined!r}, with {unknown[0]!r}; expected {', '.join(SPLITS)}, joined by '+'")
+    if len(set(splits)) < len(splits):
+        raise UserError(f"split is {joined!r}; expected every split once")
     return splits
 
 

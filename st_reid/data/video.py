@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from st_reid.config import BoxesConfig
 from st_reid.data.boxes import Box, VideoInfo, read_boxes
 from st_reid.data.files import images_of, natural_order
 from st_reid.data.frames import UnreadableImage, read_frame
+from st_reid.data.labels import check_label
 from st_reid.errors import UserError
 
 MAX_FAILURES = 100  # after this many undecodable frames in a row, the video has ended
@@ -45,11 +47,19 @@ class Video:
 
     @property
     def source(self) -> str:
-        """The prefix of its tracklets' names; for a folder ``MOT17-02/img1`` it is the sequence's name."""
+        """The prefix of its tracklets' names; for a folder ``MOT17-02/img1`` it is the sequence's name.
+
+        Raises:
+            UserError: a name that a manifest cannot hold.
+        """
         path = self.path.absolute()
         folder = path.parent if is_pattern(path) else path
         name = folder.parent.name if folder.name == "img1" else folder.name
-        return f"{name if folder.is_dir() else self.path.stem}_c{self.camera}"
+        name = name if folder.is_dir() else self.path.stem
+        check_label("the name of the video", name)
+        if "\\" in name:
+            raise UserError(f"the name of the video is {name!r}, with a backslash; rename it")
+        return f"{name}_c{self.camera}"
 
     def read_tracks(
         self, options: BoxesConfig | None = None, fps: float | None = None
@@ -218,12 +228,13 @@ def _opened(video: Path) -> Iterator[cv2.VideoCapture]:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our message says it
     if not video.is_file():
         raise UserError(f"no file {video}; expected a video, a folder of images, or a pattern such as 'img1/*.jpg'")
-    capture = cv2.VideoCapture(str(video))
+    name: Any = os.fsencode(video)  # OpenCV dies of a str that is not UTF-8
+    capture = cv2.VideoCapture(name)
     try:
         if not capture.isOpened() or not any(capture.grab() for _ in range(MAX_FAILURES)):
             raise UserError(f"{video} cannot be opened as a video; is it complete, and of a format that OpenCV reads?")
         capture.release()
-        capture.open(str(video))
+        capture.open(name)
         yield capture
     finally:
         capture.release()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from st_reid.config import BoxesConfig
+from st_reid.data.labels import check_label
 from st_reid.data.thumbnails import shown_frames, thumbnail
 from st_reid.data.video import Video, crop_box, frames_of, is_pattern
 from st_reid.errors import UserError
@@ -40,6 +41,8 @@ def list_videos(
             raise UserError(f"no file {video.path}")
         if not video.tracks.exists():
             raise UserError(f"no file {video.tracks}")
+    for camera in cameras:
+        check_label("camera", camera)
     sources = [video.source for video in videos]
     for source in sources:
         if sources.count(source) > 1:

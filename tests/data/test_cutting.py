@@ -111,7 +111,7 @@ def test_boxes_outside_are_dropped_and_counted(video, tracks, tmp_path, caplog):
         ({"extra": ["--format", "yolo"]}, "unknown format of boxes 'yolo'"),
         ({"extra": ["--split", "test"]}, "split is 'test'"),
         ({"extra": ["--append"]}, "nothing to append to"),
-        ({"extra": ["--camera", "a/b"]}, "without slashes"),
+        ({"extra": ["--camera", "a/b"]}, "part of a file's name"),
         ({"extra": ["--camra", "a"]}, "did you mean 'camera'"),
         ({"not_a_video": True}, "cannot be opened as a video"),
     ],

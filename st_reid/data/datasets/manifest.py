@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from st_reid.data.datasets.base import DATASETS
+from st_reid.data.labels import check_label
 from st_reid.data.tracklet import (
     CONDITIONS,
     SPLITS,
@@ -55,6 +55,14 @@ class FrameRow:
     clothes: str = ""
     conditions: Conditions = ()
 
+    def __post_init__(self) -> None:
+        read_splits(self.split)
+        for column in ("tracklet", "path", "camera"):
+            if not getattr(self, column):
+                raise UserError(f"{column} is empty")
+        for column in ("tracklet", "path", "person", "camera", "clothes"):
+            check_label(column, getattr(self, column))
+
     @property
     def labels(self) -> dict[str, str]:
         """What all rows of a tracklet agree about, by the names of the columns."""
@@ -65,13 +73,17 @@ def write_rows(folder: Path, rows: Iterable[FrameRow]) -> None:
     """Write ``folder/manifest.csv``; a frame's place in its tracklet is its place in the file.
 
     An optional column is written if a row has a value for it.
+
+    Raises:
+        UserError: a tracklet whose rows disagree about its labels.
     """
-    rows = list(rows)
+    rows, first = list(rows), dict[str, FrameRow]()
     used = [name for name in OPTIONAL if any(row.labels.get(name) for row in rows)]
     with open(folder / FILE_NAME, "w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f)
         writer.writerow((*COLUMNS, *used))
         for r in rows:
+            _check_agreement(first.setdefault(r.tracklet, r), r, folder / FILE_NAME)
             time = "" if r.time is None else f"{r.time:.15g}"
             more = (r.labels.get(name, "") for name in used)
             writer.writerow((r.split, r.tracklet, r.path, r.person, r.camera, time, *more))
@@ -98,13 +110,9 @@ def read_rows(folder: Path) -> Iterator[FrameRow]:
 
 def _parse_row(row: Mapping[str, str]) -> FrameRow:
     values = {column: row[column].strip() for column in (*COLUMNS, *OPTIONAL) if column in row}
-    read_splits(values["split"])
-    for column in ("tracklet", "path", "camera"):
-        if not values[column]:
-            raise ValueError(f"{column} is empty")
     values["path"] = values["path"].replace("\\", "/")  # as Windows writes it
     path = PurePosixPath(values["path"])
-    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:/", values["path"]):
+    if path.is_absolute() or ".." in path.parts or PureWindowsPath(path).drive:
         raise ValueError(f"path {values['path']!r} leaves the manifest's folder; paths are relative to it")
     try:
         time = float(values["time"]) if values["time"] else None
