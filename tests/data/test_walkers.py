@@ -1,5 +1,6 @@
 """walkers: deterministic, whole or not at all, and made as its page says."""
 
+import hashlib
 import itertools
 import logging
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,9 +17,9 @@ import pytest
 
 from st_reid.data.datasets import read_dataset, walkers
 from st_reid.data.datasets._walkers.cameras import MARKS, TRANSIT
-from st_reid.data.datasets._walkers.people import make_people
+from st_reid.data.datasets._walkers.people import GAIT_RANGES, make_people
 from st_reid.data.datasets.manifest import read_folder, read_rows
-from st_reid.data.datasets.walkers import FULL, Size, make, plans
+from st_reid.data.datasets.walkers import CHANGED, FULL, Size, make, plans
 from st_reid.errors import UserError
 from st_reid.evaluation.baselines import color_histogram
 from st_reid.files import PARTIAL
@@ -52,6 +54,31 @@ def test_other_seed_other_pixels(tiny, tmp_path):
     make(tmp_path / "other", 1, Size(train=1, test=0, distractors=0, frames=(3, 3)))
     first, other = pixels(tiny), pixels(tmp_path / "other")
     assert not any(np.array_equal(a, b) for a, b in itertools.product(first.values(), other.values()))
+
+
+def test_the_standard_walkers_are_as_they_were(tiny):
+    """Hashes of what the first version drew. Pixels depend on the versions of OpenCV; what is drawn does not."""
+    drawn = hashlib.sha256(repr([replace(plan, passing=None) for plan in plans(0, TINY)]).encode()).hexdigest()
+    assert drawn[:16] == "92e6248c466df7a7"
+    content = b"".join(image.tobytes() for image in pixels(tiny).values())
+    if cv2.__version__ == "5.0.0":
+        assert hashlib.sha256(content).hexdigest()[:16] == "3a429a7e393b5200"
+
+
+def test_changed_clothes_keep_body_and_gait():
+    kept = {p.name: p for p in plans(0, FULL)}
+    changed = list(plans(0, CHANGED))
+    by_person = {}
+    for plan in changed:
+        by_person.setdefault(plan.person.index, []).append(plan.person)
+    same = [(p, kept[p.name]) for p in changed if p.person.index < FULL.train]
+    assert len(same) > 300
+    assert all((a.person.body, a.person.gait, a.passing) == (b.person.body, b.person.gait, b.passing) for a, b in same)
+    for persons in by_person.values():
+        assert len({(p.body, p.gait) for p in persons}) == 1
+        assert len({p.look for p in persons}) == len(persons)
+        assert {p.look.hair for p in persons} == {"cap"}
+    assert min(p.frames for p in changed) > GAIT_RANGES[0][1]  # every period is seen whole
 
 
 def test_frames(tiny):
@@ -251,6 +278,12 @@ class TestRead:
     def test_seed(self, tmp_path, seed):
         with pytest.raises(UserError, match=r"expected (int|0 or more)"):
             read_dataset("walkers", tmp_path, {"seed": seed})
+
+    def test_clothes(self, tmp_path):
+        data = read_dataset("walkers", tmp_path, {"clothes": "changed"})
+        assert data.notes == {"walkers": f"walkers-{walkers.VERSION}-changed-seed0"}
+        with pytest.raises(UserError, match="clothes is 'new'; expected kept or changed"):
+            read_dataset("walkers", tmp_path, {"clothes": "new"})
 
     def test_unknown_option(self, tmp_path):
         with pytest.raises(UserError, match="'sed'"):

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from st_reid.data.datasets._walkers import random
 from st_reid.data.datasets._walkers.cameras import MARKS, Camera, Passing, make_cameras, route
-from st_reid.data.datasets._walkers.people import Person, make_people
+from st_reid.data.datasets._walkers.people import Person, in_other_clothes, make_people
 from st_reid.data.datasets._walkers.scene import FINE, HEIGHT, render
 from st_reid.data.datasets.base import DATASETS
 from st_reid.data.datasets.manifest import FILE_NAME, FrameRow, read_folder, write_rows
@@ -33,19 +33,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Size:
-    """How much to draw.
+    """What to draw, and how much.
 
     Attributes:
         train: persons to learn from.
         test: persons to look for.
         distractors: persons who are in the gallery only, each seen by one camera.
         frames: shortest and longest tracklet.
+        clothes: ``kept``, or ``changed`` before every tracklet.
     """
 
     train: int = 104
     test: int = 64
     distractors: int = 24
     frames: tuple[int, int] = (14, 20)
+    clothes: str = "kept"
 
 
 @dataclass(frozen=True)
@@ -61,27 +63,33 @@ class Plan:
 
 
 FULL = Size()
+CHANGED = Size(train=160, frames=(24, 32), clothes="changed")
+"""Longer, so that a tracklet shows every gait's period, 20 frames at most; nothing but body and gait to learn from."""
+SIZES = {size.clothes: size for size in (FULL, CHANGED)}
 
 
 @DATASETS.register("walkers")
-def read(root: Path | None, *, seed: int = 0) -> Dataset:
+def read(root: Path | None, *, seed: int = 0, clothes: str = "kept") -> Dataset:
     """Read the walkers of a seed; make them first if they do not exist yet.
 
     Args:
         root: the folder that holds the dataset's own folder, or is to hold it; ``None`` for the cache folder, which is
             ``$ST_REID_CACHE``, or else ``$XDG_CACHE_HOME/st_reid``, or else ``~/.cache/st_reid``.
         seed: of the drawing, 0 or more. Other seeds give other persons, cameras and tracklets.
+        clothes: ``kept``; or ``changed``, another dataset, in which a person wears other clothes in every tracklet.
 
     Raises:
-        UserError: a negative seed, or a folder that cannot be written.
+        UserError: a negative seed, an unknown value of ``clothes``, or a folder that cannot be written.
     """
     if seed < 0:
         raise UserError(f"walkers: seed is {seed}; expected 0 or more")
-    name = f"walkers-{VERSION}-seed{seed}"
+    if clothes not in SIZES:
+        raise UserError(f"walkers: clothes is {clothes!r}; expected {' or '.join(SIZES)}")
+    name = f"walkers-{VERSION}-{'' if clothes == 'kept' else f'{clothes}-'}seed{seed}"
     root = _own_cache_folder() if root is None else root
     folder = root if root.name == name and (root / FILE_NAME).is_file() else root / name
     if not (folder / FILE_NAME).is_file():
-        make(folder, seed)
+        make(folder, seed, SIZES[clothes])
     return replace(read_folder(folder, "walkers"), notes={"walkers": name})
 
 
@@ -176,7 +184,8 @@ def plans(seed: int, size: Size = FULL) -> Iterator[Plan]:
             if passing.camera in queries:
                 split = "query+gallery"
                 queries.remove(passing.camera)
+            worn = in_other_clothes(person, seed, index) if size.clothes == "changed" else person
             frames = int(np.clip(rng.integers(size.frames[0], size.frames[1] + 1), 1, None))
             name = f"{person.name}c{passing.camera + 1}t{passing.time:07d}"
-            yield Plan(index, name, split, person, passing, frames)
+            yield Plan(index, name, split, worn, passing, frames)
             index += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-STREAMS = ("camera", "look", "person", "route", "tracklet", "passer-by")
+STREAMS = ("camera", "look", "person", "route", "tracklet", "passer-by", "outfit")
 
 
 def random(seed: int, stream: str, *index: int) -> np.random.Generator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -197,6 +197,17 @@ def make_person(seed: int, index: int, split: str, twin: int | None = None, twin
         twin,
         twin_kind,
     )
+
+
+def in_other_clothes(person: Person, seed: int, index: int) -> Person:
+    """Return a person in the clothes of the ``index``-th tracklet: all that has a colour is drawn anew.
+
+    These are clothes, shoes, bag, hair, which a cap covers, and skin. Body and gait stay.
+    """
+    rng = random(seed, "outfit", index)
+    kind, side, color = rng.integers(len(BAGS)), rng.integers(2), rng.integers(len(UPPER_COLORS))
+    bag = Bag(BAGS[kind], 2 * int(side) - 1, GARMENTS[UPPER_COLORS[color]])
+    return replace(person, look=replace(make_look(rng), hair="cap"), bag=bag)
 
 
 def make_people(seed: int, train: int, test: int, distractors: int) -> list[Person]:

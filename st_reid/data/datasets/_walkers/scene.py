@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,6 +17,31 @@ WIDTH, HEIGHT = 64, 128
 FINE = 2  # drawn so many times as large and shrunk
 
 Overlay = Callable[[np.ndarray, int], None]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How a person walks past a camera in one tracklet of T frames.
+
+    Attributes:
+        phase: of the walk (T,), 2 pi for two steps.
+        angle: of the view, as :class:`~st_reid.data.datasets._walkers.figure.Figure` has it.
+        shake: errors of the box (T, 3): across and down, as parts of the box, and of its size, as a factor less 1.
+    """
+
+    phase: np.ndarray
+    angle: float
+    shake: np.ndarray
+
+
+def draw_walk(person: Person, view: float, against: bool, frames: int, rng: np.random.Generator) -> Walk:
+    """Draw how a person walks past a camera, whose angle is ``view``, from the tracklet's generator as it begins."""
+    angle = view + np.pi * against + rng.normal(0, 0.12)
+    step = 2 * np.pi / person.gait.period * rng.normal(1, 0.03)
+    phase = rng.uniform(0, 2 * np.pi) + step * np.arange(frames)
+    # Boxes: an error of position and size that stays for a while, and one that is new in every frame.
+    shake = rng.normal(0, (0.03, 0.02, 0.03), (frames, 3)) + rng.normal(0, (0.04, 0.03, 0.05), (1, 3))
+    return Walk(phase, angle, shake)
 
 
 def render(person: Person, camera: Camera, against: bool, frames: int, seed: int, index: int) -> list[np.ndarray]:
@@ -33,11 +59,9 @@ def render(person: Person, camera: Camera, against: bool, frames: int, seed: int
         T images (HEIGHT, WIDTH, 3) uint8, RGB.
     """
     rng = random(seed, "tracklet", index)
-    angle = camera.angle + np.pi * against + rng.normal(0, 0.12)
-    step = 2 * np.pi / person.gait.period * rng.normal(1, 0.03)
-    figure = Figure(person, rng.uniform(0, 2 * np.pi) + step * np.arange(frames), angle, camera.pitch)
-    # Boxes: an error of position and size that stays for a while, and one that is new in every frame.
-    shake = rng.normal(0, (0.03, 0.02, 0.03), (frames, 3)) + rng.normal(0, (0.04, 0.03, 0.05), (1, 3))
+    walk = draw_walk(person, camera.angle, against, frames, rng)
+    angle, shake = walk.angle, walk.shake
+    figure = Figure(person, walk.phase, angle, camera.pitch)
     scale = camera.size * HEIGHT * FINE * (1 + shake[:, 2])
     feet_x = WIDTH * FINE * (0.5 + shake[:, 0])
     feet_y = HEIGHT * FINE * (0.5 + camera.size / 2 - 0.01 + shake[:, 1])
