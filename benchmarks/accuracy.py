@@ -11,7 +11,6 @@ it was trained with, which ``accuracy.json`` says: so a table can be completed l
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -23,7 +22,8 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
-from benchmarks.machine import environment, run_script, settings_of, write
+from benchmarks.machine import ScriptParser, environment, in_range, run_script, settings_of, write
+from st_reid.config import NonNegativeInt, Seed
 
 KEYS = ("mAP", "rank1", "mINP")
 RANKINGS = ("appearance", "camera_mask", "joint")
@@ -118,12 +118,12 @@ def draw(results: dict[str, Any], title: str, path: Path) -> None:
 def main() -> None:
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     own, extra = sys.argv[1:cut], sys.argv[cut + 1 :]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("configs", nargs="+", type=Path, help="YAML files of configs/")
     parser.add_argument("--sources", help="the dataset; by default the one that the configuration names")
     parser.add_argument("--root", help="the folder that holds it")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the runs")
-    parser.add_argument("--splits", nargs="+", type=int, help="of a dataset that has several")
+    parser.add_argument("--seeds", nargs="+", type=in_range(Seed), default=[0], help="of the runs")
+    parser.add_argument("--splits", nargs="+", type=in_range(NonNegativeInt), help="of a dataset that has several")
     parser.add_argument("--output", type=Path, required=True, help="folder of the runs and the table")
     args = parser.parse_args(own)
 

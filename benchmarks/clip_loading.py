@@ -14,7 +14,6 @@ One process, one thread, a round of each in turn; the times are CPU seconds, so 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import random
@@ -28,7 +27,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from benchmarks.machine import environment, output_file, run_script, write
+from benchmarks.machine import ScriptParser, environment, in_range, output_file, run_script, write
+from st_reid.config import Count
 from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.loader import ClipDataset
 from st_reid.data.sampling import Draw
@@ -122,11 +122,11 @@ def summarise(rates: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("--output", type=output_file, default=Path("clip_loading.json"), help="JSON file to write")
     parser.add_argument("--images", type=Path, help="folder of JPEGs to shrink to 64 x 128; default: made-up ones")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of each pipeline")
-    parser.add_argument("--tracklets", type=int, default=16, help="clips per round")
+    parser.add_argument("--rounds", type=in_range(Count), default=15, help="rounds of each pipeline")
+    parser.add_argument("--tracklets", type=in_range(Count), default=16, help="clips per round")
     args = parser.parse_args()
     torch.set_num_threads(1)
     machine = environment("clip_loading")

@@ -15,7 +15,6 @@ table and a picture beside it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections import defaultdict
@@ -28,11 +27,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.accuracy import KEYS, summarise
-from benchmarks.machine import draw_bars, environment, markdown, output_file, run_script, settings_of, write
+from benchmarks.machine import (
+    ScriptParser,
+    draw_bars,
+    environment,
+    in_range,
+    markdown,
+    output_file,
+    run_script,
+    settings_of,
+    write,
+)
 from benchmarks.speed import MODES, Case, check_device, measure
 from benchmarks.timing import Effort
 from st_reid import cli
-from st_reid.config import EvalConfig, ReadConfig
+from st_reid.config import Count, EvalConfig, ReadConfig
 from st_reid.data.clips import RANDOM_SAMPLERS, SAMPLERS
 from st_reid.data.datasets import read_dataset
 from st_reid.data.sampling import derived_rng
@@ -317,14 +326,14 @@ def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of finished runs, or of evaluations")
     parser.add_argument("--ablate", nargs="+", type=Path, metavar="RUN", help="evaluate their checkpoints in variants")
     parser.add_argument("--root", help="of --ablate: where the dataset is now")
-    parser.add_argument("--batch", type=int, default=16, help="clips a batch, for the speed")
+    parser.add_argument("--batch", type=in_range(Count), default=16, help="clips a batch, for the speed")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: what pays; ablation: the run's")
     parser.add_argument("--mode", choices=MODES, default="folded", help="how models are run, for the speed")
-    parser.add_argument("--rounds", type=int, default=Effort.rounds, help="timed calls of a model at most")
+    parser.add_argument("--rounds", type=in_range(Count), default=Effort.rounds, help="timed calls of a model at most")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
         "--output", type=output_file, default=Path("compare.json"), help="JSON file; .md and .png beside it"

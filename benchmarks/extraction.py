@@ -8,14 +8,13 @@ frames of walkers, and reports the ratio of their frames per second.
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import replace
 
 import torch
 
-from benchmarks.machine import environment, output_file, quartiles, run_script, write
-from st_reid.config import ReadConfig
+from benchmarks.machine import ScriptParser, environment, in_range, output_file, quartiles, run_script, write
+from st_reid.config import Count, Pixels, ReadConfig, Workers
 from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.datasets import read_dataset
 from st_reid.data.loader import eval_loader
@@ -37,14 +36,14 @@ def take(tracklets: list[Tracklet], frames: int) -> list[Tracklet]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("--arch", default="psta_osnet_x0_25", help="the model")
-    parser.add_argument("--frames", type=int, default=4000)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batch", type=int, default=16, help="clips in a batch")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--height", type=int, default=256)
-    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--frames", type=in_range(Count), default=4000)
+    parser.add_argument("--rounds", type=in_range(Count), default=7)
+    parser.add_argument("--batch", type=in_range(Count), default=16, help="clips in a batch")
+    parser.add_argument("--workers", type=in_range(Workers), default=2)
+    parser.add_argument("--height", type=in_range(Pixels), default=256)
+    parser.add_argument("--width", type=in_range(Pixels), default=128)
     parser.add_argument("--root", help="of the walkers data; by default in the cache folder")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=output_file, help="JSON file for the result")

@@ -21,6 +21,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from st_reid import cli
+from st_reid.config import expected
 from st_reid.errors import UserError, first_line
 from st_reid.files import check_output, write_text
 from st_reid.runtime.environment import processor
@@ -28,7 +29,40 @@ from st_reid.runtime.environment import processor
 
 def run_script(main: Callable[[], None]) -> NoReturn:
     """Run a benchmark's command line and exit; of what its user can mend it says one line, and exits with 2."""
-    cli.run(lambda _: main(), f"python -m benchmarks.{Path(sys.argv[0]).stem}")
+
+    def command(argv: list[str]) -> None:
+        sys.argv[1:] = argv  # without --debug and --import, which are not the benchmark's own
+        main()
+
+    cli.run(command, f"python -m benchmarks.{Path(sys.argv[0]).stem}")
+
+
+class ScriptParser(argparse.ArgumentParser):
+    """A parser of a benchmark's options, whose errors are one line, as the commands' are.
+
+    Args:
+        text: of the help.
+    """
+
+    def __init__(self, text: str | None) -> None:
+        super().__init__(description=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise :class:`UserError`."""
+        raise UserError(message)
+
+
+def in_range(kind: Any) -> Callable[[str], Any]:
+    """Return what reads a number with a range of :mod:`st_reid.config`, such as ``PositiveInt``, for argparse."""
+
+    def read(text: str) -> Any:
+        try:
+            value = kind(float(text) if issubclass(kind, float) else int(text))
+        except (ValueError, OverflowError):
+            raise argparse.ArgumentTypeError(f"{text or 'empty'} is not {expected(kind)}") from None
+        return next(plain(value) for plain in (int, float) if isinstance(value, plain))
+
+    return read
 
 
 def output_file(text: str) -> Path:

@@ -13,7 +13,6 @@ second table says where PSTA's time goes: the seconds of one profiled call in co
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -26,13 +25,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, reason, run_script, write
+from benchmarks.machine import (
+    ScriptParser,
+    draw_bars,
+    environment,
+    in_range,
+    markdown,
+    output_file,
+    quartiles,
+    reason,
+    run_script,
+    write,
+)
 from benchmarks.speed import BUFFERS, Case, inference, place, training
 from benchmarks.timing import OPERATIONS, REST, math_of, ratios, seconds_by_kind, time_in_turns
 from legacy_ports import convert_psta
 from legacy_ports import st_reid as literal_st
 from legacy_ports.psta import LegacyPSTA
 from st_reid import create_model
+from st_reid.config import Count, PositiveInt, Workers
 from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.transforms import to_float
 from st_reid.errors import UserError
@@ -359,16 +370,16 @@ def kinds_table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="default: all")
     parser.add_argument("--compile", action="store_true", help="compiled ports too, which takes minutes on a CPU")
-    parser.add_argument("--frames", type=int, default=8, help="of a clip, a multiple of 8")
-    parser.add_argument("--batch", type=int, default=2, help="clips of inference")
-    parser.add_argument("--train-batch", type=int, default=4, help="clips of a training step")
-    parser.add_argument("--queries", type=int, default=200, help="of retrieval")
-    parser.add_argument("--gallery", type=int, default=2000, help="items of retrieval")
-    parser.add_argument("--rounds", type=int, default=9, help="timed calls of each variant")
-    parser.add_argument("--warm-up", type=int, default=2, help="calls of each that are not timed")
+    parser.add_argument("--frames", type=in_range(Count), default=8, help="of a clip, a multiple of 8")
+    parser.add_argument("--batch", type=in_range(Count), default=2, help="clips of inference")
+    parser.add_argument("--train-batch", type=in_range(Count), default=4, help="clips of a training step")
+    parser.add_argument("--queries", type=in_range(PositiveInt), default=200, help="of retrieval")
+    parser.add_argument("--gallery", type=in_range(PositiveInt), default=2000, help="items of retrieval")
+    parser.add_argument("--rounds", type=in_range(Count), default=9, help="timed calls of each variant")
+    parser.add_argument("--warm-up", type=in_range(Workers), default=2, help="calls of each that are not timed")
     parser.add_argument("--device", default="auto", help="of PSTA; retrieval is on the CPU")
     parser.add_argument(
         "--output", type=output_file, default=Path("original.json"), help="JSON file; .md and .png beside it"

@@ -14,7 +14,6 @@ of a short run on walkers made for it. What follows ``--`` goes to ``python -m s
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -29,9 +28,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 
 from benchmarks.clip_loading import SEQ_LEN, made_up_tracklets, st_reid_dataset, torchreid_dataset
-from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, run_script, settings_of, write
+from benchmarks.machine import (
+    ScriptParser,
+    draw_bars,
+    environment,
+    in_range,
+    markdown,
+    output_file,
+    quartiles,
+    run_script,
+    settings_of,
+    write,
+)
 from benchmarks.timing import ratios
 from st_reid import train
+from st_reid.config import Count, Workers
 from st_reid.data.loader import train_loader
 from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import to_float
@@ -165,12 +176,14 @@ def table(loading: Sequence[Mapping[str, Any]], runs: Mapping[str, Mapping[str, 
 def main() -> None:
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     own, extra = sys.argv[1:cut], sys.argv[cut + 1 :]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     default = sorted({0, 1, 2, 4, os.cpu_count() or 1} & set(range((os.cpu_count() or 1) + 1)))
-    parser.add_argument("--workers", nargs="*", type=int, default=default, help="processes that read; none: no loading")
-    parser.add_argument("--batch", type=int, default=16, help="clips")
-    parser.add_argument("--batches", type=int, default=20, help="timed batches of a round, at least")
-    parser.add_argument("--rounds", type=int, default=5, help="of each pipeline and number of workers")
+    parser.add_argument(
+        "--workers", nargs="*", type=in_range(Workers), default=default, help="processes that read; none: no loading"
+    )
+    parser.add_argument("--batch", type=in_range(Count), default=16, help="clips")
+    parser.add_argument("--batches", type=in_range(Count), default=20, help="timed batches of a round, at least")
+    parser.add_argument("--rounds", type=in_range(Count), default=5, help="of each pipeline and number of workers")
     parser.add_argument("--images", type=Path, help="folder of JPEGs to shrink to 64 x 128; default: made-up ones")
     parser.add_argument("--runs", nargs="*", type=Path, help="finished runs to read; default: one is made; empty: none")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")

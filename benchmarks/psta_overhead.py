@@ -7,17 +7,17 @@ The three are timed in turns, so that a machine that slows down slows all of the
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from benchmarks.machine import environment, output_file, quartiles, run_script, write
+from benchmarks.machine import ScriptParser, environment, in_range, output_file, quartiles, run_script, write
 from benchmarks.timing import DTYPES, math_of, ratios, time_in_turns
 from legacy_ports.psta import LegacyPSTA
 from st_reid import create_model
+from st_reid.config import Count, Pixels, Workers
 from st_reid.runtime.compute import Compute
 
 CLASSES = 150
@@ -41,12 +41,12 @@ def candidates(compute: Compute, frames: int, batch: int, size: tuple[int, int])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=8, help="frames of a clip")
-    parser.add_argument("--batch", type=int, default=2, help="clips")
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), help="height and width in pixels")
-    parser.add_argument("--rounds", type=int, default=15, help="timed passes of each")
-    parser.add_argument("--warm-up", type=int, default=3, help="passes of each that are not timed")
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--frames", type=in_range(Count), default=8, help="frames of a clip")
+    parser.add_argument("--batch", type=in_range(Count), default=2, help="clips")
+    parser.add_argument("--size", type=in_range(Pixels), nargs=2, default=(256, 128), help="height and width in pixels")
+    parser.add_argument("--rounds", type=in_range(Count), default=15, help="timed passes of each")
+    parser.add_argument("--warm-up", type=in_range(Workers), default=3, help="passes of each that are not timed")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--precision", default="float32", choices=DTYPES, help="of the passes")
     parser.add_argument("--channels-last", action="store_true", help="lay images out with their channels last")

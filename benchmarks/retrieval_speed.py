@@ -9,14 +9,13 @@ adds torchreid's evaluation in Python, as its package runs it, and its re-rankin
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from benchmarks.machine import environment, output_file, peak_gigabytes, run_script, write
+from benchmarks.machine import ScriptParser, environment, output_file, peak_gigabytes, run_script, write
 from st_reid.retrieval import (
     CosineDistance,
     SpatialTemporalModel,
@@ -61,7 +60,7 @@ def torchreid_rerank(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("--peers", action="store_true", help="time torchreid too")
     parser.add_argument("--large", action="store_true", help="re-rank 2,000 x 98,000 too")
     parser.add_argument("--output", type=output_file, help="JSON file for the result")

@@ -9,7 +9,6 @@ the ten nearest it finds, and memory.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import environment, output_file, peak_gigabytes, run_script, write
+from benchmarks.machine import ScriptParser, environment, in_range, output_file, peak_gigabytes, run_script, write
+from st_reid.config import Count, NonNegativeInt, PositiveInt
 from st_reid.features.feature_set import FeatureSet
 from st_reid.retrieval import CosineDistance, Index, nearest
 
@@ -71,10 +71,15 @@ def measure(size: int, width: int, with_index: bool, folder: Path) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--dimensions", type=int, default=512)
-    parser.add_argument("--index-up-to", type=int, default=100_000, help="larger galleries are searched exactly only")
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--sizes", type=in_range(PositiveInt), nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--dimensions", type=in_range(Count), default=512)
+    parser.add_argument(
+        "--index-up-to",
+        type=in_range(NonNegativeInt),
+        default=100_000,
+        help="larger galleries are searched exactly only",
+    )
     parser.add_argument("--output", type=output_file, help="JSON file for the result")
     args = parser.parse_args()
 

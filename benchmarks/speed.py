@@ -13,7 +13,6 @@ while something else ran is missing too. Written are the JSON file of
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import math
@@ -31,10 +30,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from benchmarks.machine import draw_bars, environment, markdown, output_file, quartiles, reason, run_script, write
+from benchmarks.machine import (
+    ScriptParser,
+    draw_bars,
+    environment,
+    in_range,
+    markdown,
+    output_file,
+    quartiles,
+    reason,
+    run_script,
+    write,
+)
 from benchmarks.timing import DTYPES, Effort, back_to_back, ceilings, higher, math_of, seconds_of, warmed_up
 from st_reid import create_model, list_models
-from st_reid.config import OptimConfig
+from st_reid.config import Count, OptimConfig, Pixels, Positive, Workers
 from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.transforms import to_float
 from st_reid.errors import UserError
@@ -400,22 +410,30 @@ def _where(environment: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("--models", nargs="+", help="names or shell patterns; default: those of the table")
-    parser.add_argument("--frames", nargs="+", type=int, help="of a clip; default: 4 8 16")
-    parser.add_argument("--batches", nargs="+", type=int, help="clips; default: 1 8, and on CUDA 1 8 32 128")
+    parser.add_argument("--frames", nargs="+", type=in_range(Count), help="of a clip; default: 4 8 16")
+    parser.add_argument(
+        "--batches", nargs="+", type=in_range(Count), help="clips; default: 1 8, and on CUDA 1 8 32 128"
+    )
     parser.add_argument("--precisions", nargs="+", choices=DTYPES, help="default: all that the device has")
     parser.add_argument("--modes", nargs="+", choices=MODES, help="default: on CUDA all; on a CPU none that compiles")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, help="default: both")
-    parser.add_argument("--size", nargs=2, type=int, default=(256, 128), help="height and width in pixels")
+    parser.add_argument("--size", nargs=2, type=in_range(Pixels), default=(256, 128), help="height and width in pixels")
     parser.add_argument("--quick", action="store_true", help="few models, small batches, no compilation, few rounds")
-    parser.add_argument("--rounds", type=int, help="timed calls of a row at most (20; quick 3)")
-    parser.add_argument("--seconds", type=float, help="after which no more are begun, but for three (10; quick 0.5)")
-    parser.add_argument("--warm-up", type=int, help="calls of a row that are not timed (3; quick 1)")
-    parser.add_argument("--ceiling-size", type=int, help="rows of the matrices of the ceilings (2048, on CUDA 8192)")
+    parser.add_argument("--rounds", type=in_range(Count), help="timed calls of a row at most (20; quick 3)")
+    parser.add_argument(
+        "--seconds", type=in_range(Positive), help="after which no more are begun, but for three (10; quick 0.5)"
+    )
+    parser.add_argument("--warm-up", type=in_range(Workers), help="calls of a row that are not timed (3; quick 1)")
+    parser.add_argument(
+        "--ceiling-size", type=in_range(Count), help="rows of the matrices of the ceilings (2048, on CUDA 8192)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--add", action="store_true", help="keep the output file's rows and measure what is missing")
-    parser.add_argument("--steady", type=float, help="with --add, keep only rows with quartiles this close, 1.2 say")
+    parser.add_argument(
+        "--steady", type=in_range(Positive), help="with --add, keep only rows with quartiles this close, 1.2 say"
+    )
     parser.add_argument(
         "--output", type=output_file, default=Path("speed.json"), help="JSON file; .md and .png beside it"
     )

@@ -9,15 +9,15 @@ round. ``beyond FLOPs`` is the ratio of times over the ratio of FLOPs: 1 where a
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.machine import environment, markdown, output_file, run_script, write
+from benchmarks.machine import ScriptParser, environment, in_range, markdown, output_file, run_script, write
 from benchmarks.speed import MODES, TASKS, ZOO, Case, cost, inference, place, training
 from benchmarks.timing import DTYPES, math_of, ratios, time_in_turns
+from st_reid.config import Count, Pixels, Workers
 from st_reid.models.factory import check_model
 from st_reid.runtime.compute import Compute
 
@@ -66,17 +66,17 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("--families", nargs="+", default=FAMILIES, help="default: all")
     parser.add_argument("--backbone", default="resnet50", help="of all of them, and of the mean")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="default: both")
-    parser.add_argument("--frames", type=int, default=8, help="frames of a clip")
-    parser.add_argument("--batch", type=int, default=2, help="clips, at least 2 to train")
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), help="height and width in pixels")
+    parser.add_argument("--frames", type=in_range(Count), default=8, help="frames of a clip")
+    parser.add_argument("--batch", type=in_range(Count), default=2, help="clips, at least 2 to train")
+    parser.add_argument("--size", type=in_range(Pixels), nargs=2, default=(256, 128), help="height and width in pixels")
     parser.add_argument("--precision", default="float32", choices=DTYPES, help="of the passes")
     parser.add_argument("--mode", default="channels_last", choices=MODES, help="how a model is run")
-    parser.add_argument("--rounds", type=int, default=7, help="timed passes of each")
-    parser.add_argument("--warm-up", type=int, default=1, help="passes of each that are not timed")
+    parser.add_argument("--rounds", type=in_range(Count), default=7, help="timed passes of each")
+    parser.add_argument("--warm-up", type=in_range(Workers), default=1, help="passes of each that are not timed")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
         "--output", type=output_file, default=Path("temporal_overhead.json"), help="JSON; .md beside it"

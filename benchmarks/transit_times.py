@@ -9,12 +9,11 @@ point.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.machine import environment, output_file, run_script, write
+from benchmarks.machine import ScriptParser, environment, output_file, run_script, write
 from st_reid.retrieval import (
     CosineDistance,
     SpatialTemporalModel,
@@ -61,7 +60,7 @@ def cases(name: str, data: RealTimes) -> Iterator[tuple[str, Columns, Columns, C
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("--output", type=output_file, help="JSON file for the result")
     args = parser.parse_args()
     machine = environment("transit_times")

@@ -7,7 +7,6 @@ it is what was drawn, and an upper bound for what can be told by period, stride 
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.machine import environment, output_file, run_script, write
+from benchmarks.machine import ScriptParser, environment, in_range, output_file, run_script, write
+from st_reid.config import Count, PositiveInt, Seed
 from st_reid.data.datasets._walkers import random
 from st_reid.data.datasets._walkers.cameras import MARKS, SPREAD, TRANSIT, make_cameras
 from st_reid.data.datasets._walkers.people import GAIT_RANGES, Person, make_people
@@ -247,12 +247,16 @@ def picture(root: Path | None, seed: int, clothes: str, file: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(__doc__)
     parser.add_argument("--root", type=Path, help="where the dataset is or is to be; left out: the cache folder")
     parser.add_argument("--clothes", choices=SIZES, default="kept", help="which of the two datasets (kept)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the dataset and the network (0)")
-    parser.add_argument("--steps", type=int, default=600, help="of the network's training (600)")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; more can be slower for so small a net (1)")
+    parser.add_argument(
+        "--seeds", type=in_range(Seed), nargs="+", default=[0], help="of the dataset and the network (0)"
+    )
+    parser.add_argument("--steps", type=in_range(PositiveInt), default=600, help="of the network's training (600)")
+    parser.add_argument(
+        "--threads", type=in_range(Count), default=1, help="of torch; more can be slower for so small a net (1)"
+    )
     parser.add_argument("--output", type=output_file, default=Path("walkers_calibration.json"), help="JSON file")
     parser.add_argument("--picture", type=Path, help="draw the contact sheet of the first seed here, measure nothing")
     args = parser.parse_args()

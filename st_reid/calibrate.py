@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from st_reid import cli
-from st_reid.config import OpenShare, PositiveInt, Seed
+from st_reid.config import Count, OpenShare, Seed, Text
 
 NAME = "python -m st_reid.calibrate"
 
@@ -24,12 +24,12 @@ class CalibrateConfig:
         seed: of the bootstrap.
     """
 
-    features: str
-    output: str
+    features: Text
+    output: Text
     far: OpenShare = 0.001
     sure_of: OpenShare = 0.95
     across: bool = False
-    samples: PositiveInt = 200
+    samples: Count = 200
     seed: Seed = 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from st_reid import cli
-from st_reid.config import NonNegativeInt, Options, PositiveInt
+from st_reid.config import Count, NonNegativeInt, Options, Text
 
 NAME = "python -m st_reid.check"
 
@@ -26,11 +26,11 @@ class CheckConfig:
         options: the dataset reader's own options.
     """
 
-    root: str | None = None
-    sources: str | None = None
-    output: str | None = None
+    root: Text | None = None
+    sources: Text | None = None
+    output: Text | None = None
     purpose: Literal["train", "evaluate", "extract"] | None = None
-    persons: PositiveInt = 8
+    persons: Count = 8
     tiny: NonNegativeInt = 16
     read: bool = True
     options: Options = field(default_factory=dict)

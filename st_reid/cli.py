@@ -148,13 +148,13 @@ def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number as Python's own; one with a range is of a subclass, which neither YAML nor a checkpoint takes."""
+    """Return a value as Python's own; one with a range is of a subclass, which neither YAML nor a checkpoint takes."""
     if is_dataclass(value):
         for f in fields(value):
             setattr(value, f.name, _plain(getattr(value, f.name)))
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return next((kind(value) for kind in (bool, int, float) if isinstance(value, kind)), value)
+    return next((kind(value) for kind in (bool, int, float, str) if isinstance(value, kind)), value)
 
 
 def _tidy(argv: list[str], settings: dict[str, Any]) -> list[str]:
@@ -206,6 +206,7 @@ _UNKNOWN = re.compile(r"(?:arguments: --|Option '|Group '([^']+)' does not accep
 _GOT = re.compile(
     r"(?:Given|Got) value: ?(.*?)(?= Given value|$)|of type [^:]+: (.+?) (?:does not conform|not an?)"
     r"|(?:invalid literal|could not convert)[^'\"]*['\"](.*?)['\"](?= |$)|number, not '(\w+)'"
+    r"|Not of type \w+: ?(.*?) ?does not match"
     r"|load config [\"'](.*?)[\"'](?= |$)"
 )
 
@@ -222,5 +223,5 @@ def _explain(error: Exception, settings: dict[str, Any], file: str) -> UserError
     words = expected(settings[names[-1]])
     if "does not conform" in message:  # it is a number
         words = re.sub("a (whole )?number of ", "", words)
-    value = re.sub("^None(Type)?$", "null", got[-1]) or "empty"
+    value = re.sub("^None(Type)?$", "null", got[-1]).replace("\0", "\\0") or "empty"
     return UserError(f"{names[-1]} is {value:.60}; expected {words}")

@@ -26,15 +26,24 @@ ProtocolName = Literal[
 # the body of `if TYPE_CHECKING`, so the condition must be negated.
 if not TYPE_CHECKING:
     from jsonargparse.typing import ClosedUnitInterval as Share
-    from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
     from jsonargparse.typing import OpenUnitInterval as OpenShare
+    from jsonargparse.typing import restricted_number_type, restricted_string_type
 
-    Pixels = restricted_number_type("int>=16", int, (">=", 16))
-    Opset = restricted_number_type("int>=18", int, (">=", 18))
+    # Larger numbers than these are slips, and would end in an overflow or without memory.
+    PositiveInt = restricted_number_type("1<=int<=10**9", int, [(">=", 1), ("<=", 10**9)])
+    NonNegativeInt = restricted_number_type("0<=int<=10**9", int, [(">=", 0), ("<=", 10**9)])
+    Pixels = restricted_number_type("16<=int<=4096", int, [(">=", 16), ("<=", 4096)])
+    Count = restricted_number_type("1<=int<=65536", int, [(">=", 1), ("<=", 65536)])
+    Workers = restricted_number_type("0<=int<=1024", int, [(">=", 0), ("<=", 1024)])
+    Opset = restricted_number_type("18<=int<=100", int, [(">=", 18), ("<=", 100)])
+    Time = restricted_number_type("abs(float)<=1e15", float, [(">=", -1e15), ("<=", 1e15)])
+    Rate = restricted_number_type("0.001<=float<=1e6", float, [(">=", 0.001), ("<=", 1e6)])
+    Strength = restricted_number_type("0<=float<=10", float, [(">=", 0), ("<=", 10)])
+    Text = restricted_string_type("Text", r"^[^\x00]+$")
+    Device = restricted_string_type("Device", r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$")
     Seed = restricted_number_type("0<=int<2**64", int, [(">=", 0), ("<", 2**64)])
     Positive = restricted_number_type("float>0", float, [(">", 0), ("<", inf)])
     NonNegative = restricted_number_type("float>=0", float, [(">=", 0), ("<", inf)])
-    Finite = restricted_number_type("finite float", float, [(">", -inf), ("<", inf)])
     ShareBelowOne = restricted_number_type("0<=float<1", float, [(">=", 0), ("<", 1)])
     Cosine = restricted_number_type("-1<=float<=1", float, [(">=", -1), ("<=", 1)])
     # Not Any: with it, jsonargparse would import and build any class that a file names.
@@ -42,12 +51,18 @@ if not TYPE_CHECKING:
 else:
     PositiveInt = int
     NonNegativeInt = int
+    Count = int
+    Workers = int
+    Time = float
+    Rate = float
+    Strength = float
+    Text = str
+    Device = str
     Pixels = int
     Opset = int
     Seed = int
     Positive = float
     NonNegative = float
-    Finite = float
     Share = float
     OpenShare = float
     ShareBelowOne = float
@@ -61,14 +76,20 @@ _EXPECTED: dict[Any, str] = {
     str: "a text",
     dict: "names with values, such as {dim: 512}",
     NoneType: "null",
-    PositiveInt: "a whole number of at least 1",
-    NonNegativeInt: "a whole number of at least 0",
-    Pixels: "a whole number of at least 16",
-    Opset: "a whole number of at least 18",
+    PositiveInt: "a whole number of at least 1 and at most 10**9",
+    NonNegativeInt: "a whole number of at least 0 and at most 10**9",
+    Pixels: "a whole number of at least 16 and at most 4096",
+    Count: "a whole number of at least 1 and at most 65536",
+    Workers: "a whole number of at least 0 and at most 1024",
+    Opset: "a whole number of at least 18 and at most 100",
+    Time: "a number of -1e15 to 1e15",
+    Rate: "a number of 0.001 to 1e6",
+    Strength: "a number of 0 to 10",
+    Text: "a text that is not empty and has no null byte",
+    Device: "one of auto, cpu, cuda, cuda:1, mps, xpu",
     Seed: "a whole number of at least 0 and less than 2**64",
     Positive: "a positive number",
     NonNegative: "a number of at least 0",
-    Finite: "a finite number",
     Share: "a number of 0 to 1",
     OpenShare: "a number of more than 0 and less than 1",
     ShareBelowOne: "a number of 0 up to but not 1",
@@ -116,12 +137,12 @@ class WeightsConfig:
         seq_len: frames in a clip; null for what the checkpoint was trained with, or 8.
     """
 
-    weights: str
-    arch: str | None = None
+    weights: Text
+    arch: Text | None = None
     options: Options = field(default_factory=dict)
     height: Pixels | None = None
     width: Pixels | None = None
-    seq_len: PositiveInt | None = None
+    seq_len: Count | None = None
 
 
 @dataclass(kw_only=True)
@@ -138,8 +159,8 @@ class BoxesConfig:
             at gaps in the numbers of images.
     """
 
-    format: str = "auto"
-    classes: list[str] | None = None
+    format: Text = "auto"
+    classes: list[Text] | None = None
     first_frame: NonNegativeInt | None = None
     min_confidence: Share | None = None
     strict: bool = False
@@ -154,7 +175,7 @@ class DeviceConfig:
         precision: float32, bfloat16, float16 on a GPU, or auto for bfloat16 if the device supports it.
     """
 
-    device: str = "auto"
+    device: Device = "auto"
     precision: Precision = "auto"
 
 
@@ -171,7 +192,7 @@ class ModelConfig:
     """
 
     loss: Literal["softmax", "triplet"] = "triplet"
-    pretrained: bool | str = True
+    pretrained: bool | Text = True
     options: Options = field(default_factory=dict)
 
 
@@ -188,7 +209,7 @@ class ReadConfig:
     """
 
     options: Options = field(default_factory=dict)
-    workers: NonNegativeInt = 2
+    workers: Workers = 2
     on_bad_image: Literal["stop", "skip"] = "stop"
     interpolation: Literal["bilinear", "bicubic"] | None = None
 
@@ -210,15 +231,15 @@ class DataConfig(ReadConfig):
         cast: strength of a random change of its white balance, red, green and blue separately.
     """
 
-    sampler: str = "random_interval"
-    persons: PositiveInt = 8
-    clips: PositiveInt = 4
+    sampler: Text = "random_interval"
+    persons: Count = 8
+    clips: Count = 4
     batches: PositiveInt | None = None
     crop: Share = 0.0
     flip: Share = 0.5
     erase: Share = 0.5
-    jitter: NonNegative = 0.0
-    cast: NonNegative = 0.0
+    jitter: Strength = 0.0
+    cast: Strength = 0.0
 
 
 @_remembers_given
@@ -313,7 +334,7 @@ class JointConfig:
     """
 
     use: Literal["auto", "always", "never"] = "auto"
-    model: str | None = None
+    model: Text | None = None
     bin_width: Positive = 100.0
     sigma: Positive = 50.0
     lambda_appearance: Positive = 1.0
@@ -378,9 +399,9 @@ class EvalConfig:
         expand: whether features are averaged with those of their neighbours.
     """
 
-    sampler: str = "all"
+    sampler: Text = "all"
     frames: Literal["ordered", "shuffled", "separate", "one"] = "ordered"
-    batch: PositiveInt = 16
+    batch: Count = 16
     junk: Literal["auto", "same_camera", "same_tracklet"] = "auto"
     protocol: ProtocolName = "standard"
     also: list[ProtocolName] = field(default_factory=list)
@@ -425,18 +446,18 @@ class TrainConfig(DeviceConfig):
         checkpoint: when checkpoints are written.
     """
 
-    arch: str = "psta"
-    sources: str = "walkers"
-    targets: str | None = None
-    target_root: str | None = None
-    root: str | None = None
-    output: str | None = None
-    resume: str | None = None
+    arch: Text = "psta"
+    sources: Text = "walkers"
+    targets: Text | None = None
+    target_root: Text | None = None
+    root: Text | None = None
+    output: Text | None = None
+    resume: Text | None = None
     epochs: NonNegativeInt = 500
     seed: Seed = 0
     height: Pixels = 256
     width: Pixels = 128
-    seq_len: PositiveInt = 8
+    seq_len: Count = 8
     val_identities: NonNegativeInt | None = None
     validate_every: PositiveInt = 10
     patience: PositiveInt | None = None

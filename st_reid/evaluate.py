@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from st_reid import cli
-from st_reid.config import ComputeConfig, DeviceConfig, EvalConfig, ReadConfig, Seed, WeightsConfig
+from st_reid.config import ComputeConfig, DeviceConfig, EvalConfig, ReadConfig, Seed, Text, WeightsConfig
 
 NAME = "python -m st_reid.evaluate"
 
@@ -27,11 +27,11 @@ class EvaluateConfig(WeightsConfig, DeviceConfig):
         compute: how the model runs.
     """
 
-    weights: str | None = None  # type: ignore[assignment]
-    features: str | None = None
-    sources: str = "walkers"
-    root: str | None = None
-    output: str | None = None
+    weights: Text | None = None  # type: ignore[assignment]
+    features: Text | None = None
+    sources: Text = "walkers"
+    root: Text | None = None
+    output: Text | None = None
     seed: Seed = 0
     baselines: bool = False
     data: ReadConfig = field(default_factory=ReadConfig)

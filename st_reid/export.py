@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from st_reid import cli
-from st_reid.config import Opset, PositiveInt, ReadConfig, Seed, WeightsConfig
+from st_reid.config import Count, Opset, PositiveInt, ReadConfig, Seed, Text, WeightsConfig
 
 NAME = "python -m st_reid.export"
 
@@ -32,14 +32,14 @@ class ExportConfig(WeightsConfig):
         data: how images are resized, and how the dataset is read.
     """
 
-    output: str
+    output: Text
     format: Literal["auto", "torchreid"] = "auto"
-    sampler: str = "all"
+    sampler: Text = "all"
     opset: Opset | None = None
-    sources: str | None = None
-    root: str | None = None
-    clips: PositiveInt = 16
-    batch: PositiveInt = 4
+    sources: Text | None = None
+    root: Text | None = None
+    clips: Count = 16
+    batch: Count = 4
     runs: PositiveInt = 5
     seed: Seed = 0
     data: ReadConfig = field(default_factory=ReadConfig)

@@ -8,12 +8,13 @@ from st_reid import cli
 from st_reid.config import (
     BoxesConfig,
     ComputeConfig,
+    Count,
     DeviceConfig,
-    Finite,
-    Positive,
-    PositiveInt,
+    Rate,
     ReadConfig,
     Seed,
+    Text,
+    Time,
     WeightsConfig,
 )
 
@@ -43,19 +44,19 @@ class ExtractConfig(WeightsConfig, DeviceConfig, BoxesConfig):
         compute: how the model runs.
     """
 
-    output: str
-    sources: str = "manifest"
-    root: str | None = None
-    split: str = "query+gallery"
-    video: list[str] = field(default_factory=list)
-    tracks: list[str] = field(default_factory=list)
-    camera: list[str] | None = None
-    start_time: list[Finite] | None = None
-    fps: Positive | None = None
+    output: Text
+    sources: Text = "manifest"
+    root: Text | None = None
+    split: Text = "query+gallery"
+    video: list[Text] = field(default_factory=list)
+    tracks: list[Text] = field(default_factory=list)
+    camera: list[Text] | None = None
+    start_time: list[Time] | None = None
+    fps: Rate | None = None
     per_frame: bool = False
     thumbnails: bool = True
-    sampler: str = "all"
-    batch: PositiveInt = 16
+    sampler: Text = "all"
+    batch: Count = 16
     seed: Seed = 0
     data: ReadConfig = field(default_factory=ReadConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)

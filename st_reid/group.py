@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from st_reid import cli
-from st_reid.config import Cosine
+from st_reid.config import Cosine, Text
 
 NAME = "python -m st_reid.group"
 
@@ -22,9 +22,9 @@ class GroupConfig:
         at_once: allow two tracklets in a group that one camera saw at the same time.
     """
 
-    features: str
-    output: str
-    calibration: str | None = None
+    features: Text
+    output: Text
+    calibration: Text | None = None
     threshold: Cosine | None = None
     at_once: bool = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from st_reid import cli
+from st_reid.config import Text
 
 NAME = "python -m st_reid.report"
 
@@ -18,8 +19,8 @@ class ReportConfig:
         output: the page; null for report.html in the folder.
     """
 
-    folder: str
-    output: str | None = None
+    folder: Text
+    output: Text | None = None
 
 
 def main(argv: list[str]) -> None:

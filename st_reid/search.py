@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from st_reid import cli
-from st_reid.config import DeviceConfig, ExpandConfig, Finite, JointConfig, PositiveInt
+from st_reid.config import DeviceConfig, ExpandConfig, JointConfig, PositiveInt, Text, Time
 
 NAME = "python -m st_reid.search"
 
@@ -36,21 +36,21 @@ class SearchConfig(DeviceConfig):
         expand: whether features are averaged with those of their neighbours; decisions are made without.
     """
 
-    features: str
-    query: list[str]
-    output: str
-    weights: str | None = None
-    arch: str | None = None
+    features: Text
+    query: list[Text]
+    output: Text
+    weights: Text | None = None
+    arch: Text | None = None
     top: PositiveInt = 10
-    cameras: list[str] | None = None
-    after: Finite | None = None
-    before: Finite | None = None
+    cameras: list[Text] | None = None
+    after: Time | None = None
+    before: Time | None = None
     other_cameras: bool = False
     at_once: bool = False
-    transit_times: str | None = None
-    query_camera: str | None = None
-    query_time: Finite | None = None
-    calibration: str | None = None
+    transit_times: Text | None = None
+    query_camera: Text | None = None
+    query_time: Time | None = None
+    calibration: Text | None = None
     index: bool = False
     joint: JointConfig = field(default_factory=JointConfig)
     expand: ExpandConfig = field(default_factory=ExpandConfig)

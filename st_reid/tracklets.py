@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from st_reid import cli
-from st_reid.config import BoxesConfig, Finite, Positive
+from st_reid.config import BoxesConfig, Rate, Text, Time
 
 NAME = "python -m st_reid.tracklets"
 
@@ -28,14 +28,14 @@ class TrackletsConfig(BoxesConfig):
         append: add the video to the dataset in --output.
     """
 
-    video: str
-    tracks: str
-    output: str
-    identities: str | None = None
-    camera: str = "1"
-    start_time: Finite = 0
-    fps: Positive | None = None
-    split: str = "query+gallery"
+    video: Text
+    tracks: Text
+    output: Text
+    identities: Text | None = None
+    camera: Text = "1"
+    start_time: Time = 0
+    fps: Rate | None = None
+    split: Text = "query+gallery"
     append: bool = False
 
 

@@ -30,7 +30,7 @@ def config_of(command):
     config_class, _, name = parse.call_args.args
     assert name == f"python -m st_reid.{command}"
     required = [f for f in fields(config_class) if f.default is MISSING and f.default_factory is MISSING]
-    return config_class, {f.name: "[x]" if f.type == "list[str]" else "x" for f in required}
+    return config_class, {f.name: "[x]" if f.type.startswith("list[") else "x" for f in required}
 
 
 WITH_SETTINGS = [command for command in commands() if command != "run"]  # whose options are a script's own
@@ -165,9 +165,9 @@ def test_dataset_defaults_are_settings(name):
     [
         (["--epoch", "3"], "unknown setting 'epoch'; did you mean 'epochs'"),
         (["--optim.larning_rate", "1"], "unknown setting 'optim.larning_rate'"),
-        (["--epochs", "three"], "^epochs is three; expected a whole number of at least 0$"),
-        (["--epochs", "-1"], "^epochs is -1; expected at least 0$"),
-        (["--patience", "0"], "^patience is 0; expected at least 1, or null$"),
+        (["--epochs", "three"], "^epochs is three; expected a whole number of at least 0 and at most 10..9$"),
+        (["--epochs", "-1"], "^epochs is -1; expected at least 0 and at most 10..9$"),
+        (["--patience", "0"], "^patience is 0; expected at least 1 and at most 10..9, or null$"),
         (["--clip-norm", "nan"], "^optim.clip_norm is nan; expected a positive number, or null$"),
         (["--erase", "1.5"], "^data.erase is 1.5; expected 0 to 1$"),
         (["--ema", "1"], "^optim.ema is 1; expected 0 up to but not 1$"),
@@ -176,6 +176,15 @@ def test_dataset_defaults_are_settings(name):
         (["--seed="], "^seed is empty; expected a whole number"),
         (["--seed", str(2**64)], r"^seed is \d{20}; expected at least 0 and less than 2\*\*64$"),
         (["--model", "3"], "^model is 3; expected its settings"),
+        (["--top", "3"], "unknown setting 'top'"),
+        (["--height", "4097"], "^height is 4097; expected at least 16 and at most 4096$"),
+        (["--workers", "-1"], "^data.workers is -1; expected at least 0 and at most 1024$"),
+        (["--data.clips", "65537"], "^data.clips is 65537; expected at least 1 and at most 65536$"),
+        (["--jitter", "1e308"], "^data.jitter is 1e308; expected 0 to 10$"),
+        (["--device", "meta"], "^device is meta; expected one of auto, cpu, cuda, cuda:1, mps, xpu$"),
+        (["--device", "cuda:-1"], "^device is cuda:-1; expected one of auto"),
+        (["--arch="], "^arch is empty; expected a text that is not empty"),
+        (["--root", "a\0b"], r"^root is a\\0b; expected a text that .* has no null byte, or null$"),
         (["--precision", "float8"], "^precision is float8; expected one of auto, float32, bfloat16, float16$"),
         (["--junk", "3"], "^eval.junk is 3; expected one of auto"),
         (["--config", "missing.yaml"], "missing.yaml"),
@@ -190,8 +199,8 @@ def test_mistakes_in_options(argv, message):
     ("text", "message"),
     [
         ("optim: {lrr: 3}", "unknown setting 'optim.lrr'; did you mean 'optim.lr'"),
-        ("epochs: soon", "^epochs is soon; expected a whole number of at least 0$"),
-        ("epochs: null", "^epochs is null; expected a whole number of at least 0$"),
+        ("epochs: soon", "^epochs is soon; expected a whole number of at least 0 and at most 10..9$"),
+        ("epochs: null", "^epochs is null; expected a whole number of at least 0 and at most 10..9$"),
         ("optim:", "optim"),
         ("{optim: null, epochs: 3}", "^optim is null; expected its settings"),
         ("data: {flip: [1]}", "^data.flip is list; expected a number of 0 to 1$"),

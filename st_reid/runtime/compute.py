@@ -47,8 +47,8 @@ class Compute:
             device = f"cuda:{os.environ['LOCAL_RANK']}"
         try:
             chosen = torch.device(device)
-            torch.empty(0, device=chosen)
-        except (RuntimeError, AssertionError) as error:
+            torch.zeros(1, device=chosen).item()  # meta has no values
+        except (RuntimeError, AssertionError, ValueError) as error:
             line = str(error).splitlines()[0]
             raise UserError(f"device {device!r} cannot be used ({line}); pass auto, cpu or cuda") from error
         if precision == "float16" and chosen.type != "cuda":
