@@ -40,8 +40,8 @@ class Counted(TypedDict):
     for_example: list[str]
 
 
-class Description(TypedDict):
-    """Counts of tracklets."""
+class Counts(TypedDict):
+    """Counts of any tracklets."""
 
     tracklets: int
     frames: int
@@ -52,6 +52,12 @@ class Description(TypedDict):
     persons_of_one_camera: Counted
     cameras: dict[str, int]
     without_time: int
+
+
+class Description(Counts, total=False):
+    """Counts of tracklets; outfits only where there are labels of clothes."""
+
+    outfits: int
 
 
 @dataclass
@@ -92,7 +98,7 @@ def describe(tracklets: Sequence[Tracklet]) -> Description:
         if t.is_known:
             cameras[t.person].add(t.camera)
     alone = sorted(person for person, seen in cameras.items() if len(seen) == 1)
-    return {
+    counts: Description = {
         "tracklets": len(tracklets),
         "frames": sum(lengths),
         "frames_a_tracklet": {
@@ -107,6 +113,9 @@ def describe(tracklets: Sequence[Tracklet]) -> Description:
         "cameras": dict(sorted(Counter(t.camera for t in tracklets).items())),
         "without_time": sum(t.time is None for t in tracklets),
     }
+    if clothes := {(t.person, t.clothes) for t in tracklets if t.clothes}:
+        counts["outfits"] = len(clothes)
+    return counts
 
 
 def find_one_person_at_once(tracklets: Sequence[Tracklet]) -> list[str]:

@@ -190,11 +190,12 @@ def _draw(dataset: Dataset, tracklets: Sequence[Tracklet], images: Images, folde
 def _announce(report: CheckReport, output: Path) -> None:
     for split, row in {**report["splits"], "together": report["together"]}.items():
         length = row["frames_a_tracklet"]
-        unknown = f", {row['persons_unknown']} of unknown persons" if row["persons_unknown"] else ""
-        unknown += f", {row['distractors']} distractors" if row["distractors"] else ""
+        more = f" in {row['outfits']} outfits" if "outfits" in row else ""
+        more += f", {row['persons_unknown']} of unknown persons" if row["persons_unknown"] else ""
+        more += f", {row['distractors']} distractors" if row["distractors"] else ""
         without_time = f", {row['without_time']} without time" if row["without_time"] else ""
         logger.info(
-            f"{split:<9} {row['tracklets']:6} tracklets of {row['persons']} persons{unknown}, {len(row['cameras'])} "
+            f"{split:<9} {row['tracklets']:6} tracklets of {row['persons']} persons{more}, {len(row['cameras'])} "
             f"cameras, {row['frames']} frames ({length['least']} to {length['most']} a tracklet, "
             f"median {length['median']:g}){without_time}"
         )

@@ -13,6 +13,7 @@ from scipy.io import savemat
 
 from st_reid.config import EvalConfig
 from st_reid.data.datasets import read_dataset
+from st_reid.data.inspection import describe
 from st_reid.data.tracklet import Labels, Tracklet
 from st_reid.errors import UserError
 from st_reid.evaluation.protocol import QueryGallery
@@ -76,6 +77,8 @@ def test_ccvid(ccvid):
         ("session3/001_01", "001", "13", "001_u1"),
         ("session2/002_12", "002", "12", "002_u0"),
     ]
+    counts = describe(dataset.train)
+    assert (counts["persons"], counts["outfits"]) == (2, 3)
     assert frames(dataset.query[0]) == ["00001.jpg", "00002.jpg", "00010.jpg"]
     assert found(pairs(dataset)) == ["session3/010_03", "session2/010_04"]  # the camera of session 3 is another one
     assert found(pairs(dataset, protocol="clothes_changing")) == ["session2/010_04"]
