@@ -23,6 +23,7 @@ class CheckConfig:
         persons: identities in a training batch; the dataset must have at least as many.
         tiny: images with fewer pixels in height or width are called tiny.
         read: whether to decode every image, which takes long, or to look at none.
+        follow_links: take images that links lead to outside of the dataset's folder; otherwise they are an error.
         options: the dataset reader's own options.
     """
 
@@ -33,6 +34,7 @@ class CheckConfig:
     persons: Count = 8
     tiny: NonNegativeInt = 16
     read: bool = True
+    follow_links: bool = False
     options: Options = field(default_factory=dict)
 
 

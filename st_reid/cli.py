@@ -18,11 +18,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
 
 from st_reid.config import expected
 from st_reid.errors import UserError, first_line, one_line, unknown_name
 from st_reid.exits import Exit, Output, explain, flush_output, say
+from st_reid.reading import check_yaml
 from st_reid.stopping import StopRequest
 
 C = TypeVar("C")
@@ -136,6 +138,19 @@ def _parser(config_class: type, name: str) -> ArgumentParser:
     parser.add_argument(DEBUG, action="store_true", help="print the traceback of an error, too")
     parser.add_class_arguments(config_class, None)
     return parser
+
+
+def _bounded(load: Callable[..., Any]) -> Callable[[str], Any]:
+    """Make a loader of YAML refuse what is too large or too deep, in files and on the command line."""
+
+    def bounded(value: str) -> Any:
+        check_yaml(value)
+        return load(value)
+
+    return bounded
+
+
+set_loader("yaml", _bounded(get_loader("yaml")), (yaml.YAMLError,))
 
 
 def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -204,6 +204,7 @@ class ReadConfig:
         options: the dataset reader's own options, such as {queries_in_gallery: false}.
         workers: processes that read images; with 0 the main process reads them.
         on_bad_image: stop at an image that cannot be read, or skip to the nearest readable one of its tracklet.
+        follow_links: take images that links lead to outside of the dataset's folder; otherwise they are an error.
         interpolation: how images are resized, in training and in tests; null for what the checkpoint was trained with,
             or bilinear.
     """
@@ -211,6 +212,7 @@ class ReadConfig:
     options: Options = field(default_factory=dict)
     workers: Workers = 2
     on_bad_image: Literal["stop", "skip"] = "stop"
+    follow_links: bool = False
     interpolation: Literal["bilinear", "bicubic"] | None = None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
+import yaml
 
 from st_reid.errors import UserError, first_line
 
@@ -23,6 +24,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 LARGEST_TEXT = 2**31
 """Bytes of a text file; a larger one is not read."""
+LARGEST_YAML, DEEPEST_YAML = 20_000, 50
+"""Values of a YAML file, aliases put in, and levels."""
 _KINDS = {
     stat.S_IFDIR: "folder",
     stat.S_IFIFO: "pipe",
@@ -112,6 +115,42 @@ def from_json(text: str | bytes, kind: type[T], source: Any, hint: str) -> T:
         UserError: it is something else.
     """
     return _explained(lambda: msgspec.json.decode(text, type=kind), source, hint)
+
+
+def check_yaml(text: str) -> None:
+    """Raise :class:`UserError` for YAML that is endless, too deep or too large once its aliases are put in.
+
+    Nine lists of nine aliases each, one list in the other, are a thousand million values. Text that is no YAML passes.
+    """
+    sizes: dict[str | None, int] = {}  # of what has an anchor
+    open_nodes: list[list[Any]] = []  # anchor and size of each list or mapping that has begun
+    total = 0
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            size = 1
+            if isinstance(event, yaml.AliasEvent):
+                endless = any(anchor == event.anchor for anchor, _ in open_nodes)  # it is in itself
+                size = LARGEST_YAML + 1 if endless else sizes.get(event.anchor, 1)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append([event.anchor, 1])
+                size = 0
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, size = open_nodes.pop()
+                sizes[anchor] = size
+            elif isinstance(event, yaml.ScalarEvent):
+                sizes[event.anchor] = 1
+            else:
+                continue
+            if open_nodes:
+                open_nodes[-1][1] += size
+            total = max(total, size, *(n for _, n in open_nodes[-1:]))
+            if total > LARGEST_YAML or len(open_nodes) > DEEPEST_YAML:
+                raise UserError(
+                    f"a YAML of more than {LARGEST_YAML} values or {DEEPEST_YAML} levels; expected settings, "
+                    "with few aliases"
+                )
+    except yaml.YAMLError:
+        return  # whoever loads it says what is wrong
 
 
 def of_type(value: Any, kind: type[T], source: Any, hint: str) -> T:

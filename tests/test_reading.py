@@ -2,14 +2,17 @@
 
 import os
 import socket
+from textwrap import indent
 from typing import TypedDict
 
 import numpy as np
 import pytest
 
+from st_reid import cli
 from st_reid.arrays import NUMBER, TEXT, WHOLE, Array, check_arrays, read_arrays
+from st_reid.config import TrainConfig
 from st_reid.errors import UserError
-from st_reid.reading import Count, Finite, check_file, of_type, read_csv, read_json, read_text
+from st_reid.reading import Count, Finite, check_file, check_yaml, of_type, read_csv, read_json, read_text
 
 
 class Row(TypedDict):
@@ -175,3 +178,39 @@ def test_files_of_no_arrays(tmp_path):
     np.save(tmp_path / "it.npy", np.arange(3))
     (tmp_path / "it.npy").rename(path)
     refused(lambda: read_arrays(path, ["a"], HINT), path, "cannot be read", HINT)
+
+
+def laughs(levels, start="[1, 1, 1, 1, 1, 1, 1, 1, 1]"):
+    """Return YAML of lists of nine aliases each, one in the other."""
+    lines = [f"a0: &a0 {start}"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        laughs(9),
+        laughs(9, start="text"),
+        "a: &a [*a]",
+        "a: &a {b: [*a]}",
+        "[" * 60 + "]" * 60,
+        "\n".join(" " * i + "a:" for i in range(3000)),
+        "\n".join(["- 1"] * 30_000),
+    ],
+    ids=["lists", "texts", "itself", "itself below", "deep", "deep blocks", "long"],
+)
+def test_yaml_without_end(text, tmp_path):
+    refused(lambda: check_yaml(text), "a YAML of more than")
+    (tmp_path / "c.yaml").write_text(f"model:\n  options:\n    x:\n{indent(text, '      ')}\n")
+    refused(lambda: cli.parse(TrainConfig, ["--config", str(tmp_path / "c.yaml")], "train"))
+    if "\n" not in text:
+        refused(lambda: cli.parse(TrainConfig, ["--model.options", f"{{x: {text.removeprefix('a: ')}}}"], "train"))
+
+
+def test_yaml_with_a_few_aliases_and_text_that_is_none(tmp_path):
+    for text in (laughs(3), "{", "a: *b", "plain words", "", "a: [1, 2", "\0"):
+        check_yaml(text)
+    (tmp_path / "c.yaml").write_text("data: &d {clips: 3}\nmodel: {options: {x: &a [1, 2], y: *a}}\n")
+    config = cli.parse(TrainConfig, ["--config", str(tmp_path / "c.yaml")], "train")
+    assert (config.data.clips, config.model.options) == (3, {"x": [1, 2], "y": [1, 2]})

@@ -363,7 +363,9 @@ def _transform(height: int, width: int, names: str | Sequence[str] | None) -> Tr
 
 def _read(name: str, root: str, split: int) -> Dataset:
     name = name.removeprefix("st_reid_")  # our readers' names beside torchreid's
-    return read_dataset(name, os.path.expanduser(root) or None, known_options(name, {"split": split}))
+    return read_dataset(
+        name, os.path.expanduser(root) or None, known_options(name, {"split": split}), follow_links=True
+    )
 
 
 def _together(datasets: Sequence[Dataset], everything: bool) -> list[Tracklet]:

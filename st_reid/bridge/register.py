@@ -101,7 +101,7 @@ def _model_builder(name: str) -> Any:
 def _dataset_class(name: str, base: type) -> type:
     def read(self: Any, root: str = "", **kwargs: Any) -> None:
         options = known_options(name, {"split": kwargs.get("split_id", 0), **kwargs})
-        dataset = read_dataset(name, os.path.expanduser(root) or None, options)
+        dataset = read_dataset(name, os.path.expanduser(root) or None, options, follow_links=True)  # as torchreid does
         base.__init__(self, *_as_torchreid(dataset.named()), **kwargs)  # type: ignore[misc]
 
     return type(name, (base,), {"__init__": read, "__doc__": f"The dataset {name!r} of st_reid."})

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from st_reid.data.frames import SUFFIXES
+from st_reid.errors import UserError
 
 SUFFIX_PATTERN = f"({'|'.join(map(re.escape, sorted(SUFFIXES)))})"
 """A regular expression for the suffixes of images, for names in any case."""
@@ -24,6 +28,31 @@ def images_of(folder: Path) -> list[Path]:
 def unread_images_of(folder: Path) -> list[Path]:
     """Return the images of a folder in formats that are not read."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in UNREAD_SUFFIXES and p.name[0] != ".")
+
+
+def check_inside(paths: Iterable[Path], root: Path) -> None:
+    """Raise :class:`UserError` if a file is not inside ``root`` once links are resolved.
+
+    It looks at the folders, and not at every file in them. A folder or file that does not exist is inside.
+    """
+    top = os.path.realpath(root)
+    names = defaultdict(set)
+    for path in paths:
+        folder, name = os.path.split(path)
+        names[folder or os.curdir].add(name)
+    for folder, some in names.items():
+        try:
+            with os.scandir(folder) as entries:
+                linked = [entry.path for entry in entries if entry.name in some and entry.is_symlink()]
+        except OSError:  # reading it will say what is wrong
+            linked = []
+        for place in (folder, *linked):
+            real = os.path.realpath(place)
+            if real != top and not real.startswith(top.rstrip(os.sep) + os.sep):
+                raise UserError(
+                    f"{place} leads to {real}, outside of {root}; pass the folder that it leads to as root, or set "
+                    "follow_links if you trust the dataset"
+                )
 
 
 def folders_of(folder: Path) -> list[Path]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from st_reid.data.tracklet import Tracklet
-from st_reid.errors import UserError, unknown_name
+from st_reid.errors import UserError, first_line, unknown_name
+from st_reid.reading import check_file
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +29,10 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 BEHIND = (124, 116, 104)  # ImageNet's mean, which is nearly zero for a model
 DEPTHS = (1, 255, 1023, 4095, 16383, 65535)  # the greatest share, and values of 8, 10, 12, 14 and 16 bits
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+MAX_PIXELS = 2**26
+"""Pixels of an image or of a video's frame; the environment variable ``ST_REID_MAX_PIXELS`` has another limit."""
+MAX_BYTES_PER_PIXEL = 16
+"""Of an image file: larger ones are not read."""
 
 
 class UnreadableImage(UserError):  # noqa: N818 - it names the image, as UserError the user
@@ -38,15 +46,21 @@ def read_frame(path: Path) -> NDArray[np.uint8]:
     as their EXIF says; of an animation the first is taken; what is transparent shows ``BEHIND``; values of more than 8
     bits are scaled down by the depth that holds them. Damage inside a JPEG that has its end is not noticed.
 
+    Only regular files are read, and only images of at most :func:`max_pixels`, as their headers say.
+
     Raises:
-        UnreadableImage: the file is missing, cut short, or no image.
+        UnreadableImage: the file is missing, cut short, too large, or no image.
+        UserError: ``ST_REID_MAX_PIXELS`` is no number.
     """
+    limit = max_pixels()
     try:
-        data = path.read_bytes()
+        data = _read_bytes(path, limit * MAX_BYTES_PER_PIXEL)
         if data.startswith(JPEG_START):
+            _check_size(*size_of_jpeg(data), limit)
             pixels = _decode_jpeg(data)
         else:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_size(image.height, image.width, limit)
                 if getattr(image, "n_frames", 1) > 1:
                     logger.info(f"{path} has {image.n_frames} pictures; the first is taken")
                 pixels = _as_rgb(ImageOps.exif_transpose(image))
@@ -54,9 +68,61 @@ def read_frame(path: Path) -> NDArray[np.uint8]:
         raise _unreadable(path, "no such file") from None
     except Image.UnidentifiedImageError:
         raise _unreadable(path, "not an image" if data else "the file is empty") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UserError as error:  # no regular file
+        raise _unreadable(path, str(error)) from None
+    except (OSError, SyntaxError, ValueError, cv2.error, Image.DecompressionBombError) as error:
         raise _unreadable(path, " ".join(str(error).split())) from error
+    except Exception as error:  # damage that a decoder did not foresee
+        raise _unreadable(path, f"{type(error).__name__} {first_line(error)}") from error
     return pixels
+
+
+def max_pixels() -> int:
+    """Return how many pixels an image or a frame may have: ``MAX_PIXELS``, or what ``ST_REID_MAX_PIXELS`` says.
+
+    Raises:
+        UserError: it says no whole number of at least 1.
+    """
+    said = os.environ.get("ST_REID_MAX_PIXELS", str(MAX_PIXELS))
+    if not re.fullmatch("[0-9]{1,18}", said) or int(said) < 1:
+        raise UserError(f"ST_REID_MAX_PIXELS is {said[:60]!r}; expected a whole number of pixels, such as {MAX_PIXELS}")
+    return int(said)
+
+
+def size_of_jpeg(data: bytes) -> tuple[int, int]:
+    """Return height and width as a JPEG's header says them, found as libjpeg finds them.
+
+    Raises:
+        ValueError: it does not say them.
+    """
+    at = 2
+    while (at := data.find(b"\xff", at)) >= 0 and at + 9 <= len(data):
+        marker = data[at + 1]
+        if marker in (0x00, 0xFF):  # no marker, or padding before one
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a length
+            at += 2
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame begins
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    raise ValueError("the JPEG is cut short or damaged")
+
+
+def _read_bytes(path: Path, limit: int) -> bytes:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        check_file(path)  # says what it is
+    if status.st_size > limit:
+        raise ValueError(f"{status.st_size} bytes; expected at most {limit}, or raise ST_REID_MAX_PIXELS")
+    return path.read_bytes()
+
+
+def _check_size(height: int, width: int, limit: int) -> None:
+    if height * width > limit:
+        raise ValueError(
+            f"{height} x {width} pixels are more than {limit}; if they are meant, raise ST_REID_MAX_PIXELS"
+        )
 
 
 def _as_rgb(image: Image.Image) -> NDArray:

@@ -20,11 +20,13 @@ from tqdm import tqdm
 from st_reid.config import BoxesConfig
 from st_reid.data.boxes import Box, VideoInfo, read_boxes
 from st_reid.data.files import images_of, natural_order
-from st_reid.data.frames import UnreadableImage, read_frame
+from st_reid.data.frames import UnreadableImage, max_pixels, read_frame
 from st_reid.data.labels import check_label
 from st_reid.errors import UserError
+from st_reid.reading import check_file, read_text
 
 MAX_FAILURES = 100  # after this many undecodable frames in a row, the video has ended
+MAX_FPS = 10_000.0
 SNAP = 0.05  # frames: times this close to a whole number are rounded to it
 logger = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ def probe(video: Path, strict: bool = False) -> VideoInfo:
     with _opened(video) as capture:
         width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         frames, fps = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0), capture.get(cv2.CAP_PROP_FPS)
-        return VideoInfo(width, height, frames, fps if fps > 0 else 0.0)
+        return VideoInfo(width, height, frames, _plausible(fps))
 
 
 def is_pattern(video: Path) -> bool:
@@ -180,7 +182,7 @@ def _from_images(images: Sequence[Path]) -> Iterator[Any]:
 def _from_file(video: Path, until: int) -> Iterator[Any]:
     with _opened(video) as capture:
         fps = capture.get(cv2.CAP_PROP_FPS)
-        clock = _Clock(fps if fps > 0 else 0.0)
+        clock = _Clock(_plausible(fps))
         number = failures = 0
         while number + failures < until and failures < MAX_FAILURES:
             ok, picture = capture.read()
@@ -226,11 +228,16 @@ class _Clock:
 @contextmanager
 def _opened(video: Path) -> Iterator[cv2.VideoCapture]:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our message says it
-    if not video.is_file():
-        raise UserError(f"no file {video}; expected a video, a folder of images, or a pattern such as 'img1/*.jpg'")
+    check_file(video, "expected a video, a folder of images, or a pattern such as 'img1/*.jpg'")
     name: Any = os.fsencode(video)  # OpenCV dies of a str that is not UTF-8
     capture = cv2.VideoCapture(name)
     try:
+        height, width = (capture.get(p) for p in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
+        if height * width > max_pixels():
+            raise UserError(
+                f"{video} has frames of {height:.0f} x {width:.0f}, more than {max_pixels()} pixels; raise "
+                "ST_REID_MAX_PIXELS if they are meant"
+            )
         if not capture.isOpened() or not any(capture.grab() for _ in range(MAX_FAILURES)):
             raise UserError(f"{video} cannot be opened as a video; is it complete, and of a format that OpenCV reads?")
         capture.release()
@@ -281,10 +288,17 @@ def _rate_of_sequence(folder: Path) -> float:
     """Return the rate in MOT's seqinfo.ini beside a folder of images; 0 if there is none."""
     found = configparser.ConfigParser(strict=False)
     try:
-        found.read([folder / "seqinfo.ini", folder.parent / "seqinfo.ini"], encoding="utf-8")
-        return found.getfloat("Sequence", "frameRate", fallback=0.0)
-    except (configparser.Error, ValueError, UnicodeDecodeError):
+        for file in (folder / "seqinfo.ini", folder.parent / "seqinfo.ini"):
+            if file.is_file():
+                found.read_string(read_text(file))
+        return _plausible(found.getfloat("Sequence", "frameRate", fallback=0.0))
+    except (configparser.Error, ValueError):
         return 0.0
+
+
+def _plausible(fps: float) -> float:
+    """Return a rate; 0 for one that no camera has, as damaged files state it."""
+    return fps if 0 < fps <= MAX_FPS else 0.0
 
 
 def crop_box(frame: Any, box: Box) -> Any:

@@ -67,6 +67,7 @@ def check(
     persons: int = 8,
     tiny: int = 16,
     read: bool = True,
+    follow_links: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the report and return its folder.
@@ -83,7 +84,7 @@ def check(
     folder = Path(output or f"runs/check-{sources}")
     with locked(folder):
         check_new_folder(folder)
-        dataset = read_dataset(sources, root, options)
+        dataset = read_dataset(sources, root, options, follow_links=follow_links)
         report = _write(dataset, folder, purpose, persons, tiny, read)
     _announce(report, folder)
     if report["failures"]:

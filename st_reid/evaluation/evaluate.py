@@ -84,7 +84,7 @@ def evaluate(
         with on.world.only_writer(folder):
             check_new_folder(folder)
             with on.world.first_of_node():
-                dataset = read_dataset(sources, root, read.options)
+                dataset = read_dataset(sources, root, read.options, follow_links=read.follow_links)
             return _evaluate_model(loaded, dataset, folder, config, read, on, baselines, settings)
 
 

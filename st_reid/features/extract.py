@@ -82,7 +82,7 @@ def extract(
     if videos:
         source = _of_videos(loaded, videos, on, thumbnails, fps, boxes)
     else:
-        dataset = read_dataset(sources, root, data.options)
+        dataset = read_dataset(sources, root, data.options, follow_links=data.follow_links)
         source = _of_dataset(loaded, dataset, split, per_frame, data, on, thumbnails)
     about = {**loaded.about(per_frame), **source.about}
     parts = Parts(file, {**about, "thumbnails": thumbnails, "source": digest_of(source.identity)})

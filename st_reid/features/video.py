@@ -17,6 +17,7 @@ from st_reid.data.video import Video, crop_box, frames_of, is_pattern
 from st_reid.errors import UserError
 from st_reid.features.extractor import TrackletExtractor
 from st_reid.features.parts import Row
+from st_reid.reading import check_file
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +38,10 @@ def list_videos(
             raise UserError(f"{count} videos, and {len(values)} in {name}; pass as many, in the same order")
     videos = [Video(Path(v), Path(t), c, s) for v, t, c, s in zip(paths, tracks, cameras, starts, strict=True)]
     for video in videos:
-        if not (video.path.exists() or is_pattern(video.path)):
-            raise UserError(f"no file {video.path}")
-        if not video.tracks.exists():
-            raise UserError(f"no file {video.tracks}")
+        if not (video.path.is_dir() or is_pattern(video.path)):
+            check_file(video.path)
+        if not video.tracks.is_dir():
+            check_file(video.tracks)
     for camera in cameras:
         check_label("camera", camera)
     sources = [video.source for video in videos]

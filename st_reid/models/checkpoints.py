@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from st_reid.errors import UserError, first_line
 from st_reid.files import written_whole
+from st_reid.reading import check_file, from_json
 
 CLASSIFIERS = ("classifier", "classifiers", "classifier_global", "classifier_local")
 """Modules that depend on the identities of the training set."""
@@ -28,6 +29,7 @@ CONTAINERS = ("state_dict", "model_state_dict", "net_dict", "model")
 PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")
 METADATA_KEYS = ("model", "config", "epoch", "best")
 """The metadata of a file of weights."""
+MAX_ENTRIES, MAX_DEPTH = 2_000_000, 100  # of a checkpoint
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -39,10 +41,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: no such file, a damaged one, or one that holds anything else.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist; pass the path of a checkpoint")
-    if path.suffix == ".safetensors":
-        return _load_safetensors(path)
+    check_file(path, "pass the path of a checkpoint")
+    checkpoint = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pickled(path)
+    _check_plain(checkpoint, path)
+    return checkpoint
+
+
+def _load_pickled(path: Path) -> dict[str, Any]:
     allowed = torch.serialization.get_safe_globals()  # keep what was allowed permanently
     try:
         with torch.serialization.safe_globals([entry for entry in numpy_scalars() if entry not in allowed]):
@@ -59,6 +64,34 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return checkpoint
 
 
+def _check_plain(checkpoint: dict[str, Any], path: Path) -> None:
+    """Raise :class:`UserError` for a tensor without values of its own, and for values that are endless or too deep.
+
+    A pickle can hold a list that is in itself, and one of nine levels that is a thousand million long.
+    """
+    waiting: list[tuple[str, Any, int]] = [("", checkpoint, 0)]
+    count = 0
+    while waiting:
+        name, value, depth = waiting.pop()
+        count += 1
+        if count > MAX_ENTRIES or depth > MAX_DEPTH:
+            raise UserError(f"checkpoint {path} has more than {MAX_ENTRIES} entries or {MAX_DEPTH} levels at {name!r}")
+        if isinstance(value, Tensor) and (fault := _fault_of(value)):
+            raise UserError(f"checkpoint {path}: {name!r} is a {fault} tensor; expected dense ones with their values")
+        if isinstance(value, dict):
+            waiting += [(f"{name}.{key}"[:200].lstrip("."), inner, depth + 1) for key, inner in value.items()]
+        elif isinstance(value, (list, tuple, set)):
+            waiting += [(name, inner, depth + 1) for inner in value]
+
+
+def _fault_of(tensor: Tensor) -> str | None:
+    if tensor.device.type != "cpu":
+        return tensor.device.type
+    if tensor.is_nested or tensor.layout != torch.strided:
+        return "sparse or nested"
+    return "quantised" if tensor.is_quantized else None
+
+
 def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read the weights of a checkpoint: a bare state dict, or one inside a larger checkpoint.
 
@@ -68,7 +101,11 @@ def load_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         UserError: the file cannot be read, or holds no state dict.
     """
-    checkpoint = load_checkpoint(path)
+    return state_dict_of(load_checkpoint(path), path)
+
+
+def state_dict_of(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Return the weights in a checkpoint, see :func:`load_state_dict`; ``path`` is where it is from, for messages."""
     inside = (checkpoint[name] for name in CONTAINERS if isinstance(checkpoint.get(name), dict))
     state_dict = next((found for found in inside if _is_state_dict(found)), checkpoint.get("state_dict", checkpoint))
     if not isinstance(state_dict, dict) or not state_dict:
@@ -167,9 +204,12 @@ def save_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
 def _load_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            told = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key in METADATA_KEYS}
+            said = {key: text for key, text in (file.metadata() or {}).items() if key in METADATA_KEYS}
+            told = {key: from_json(text, Any, f"{path}, {key}", "is it complete?") for key, text in said.items()}
             return {**told, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
-    except (safetensors.SafetensorError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # its errors have no common class
         raise UserError(f"checkpoint {path} cannot be read ({first_line(error)}); is it one, and complete?") from error
 
 

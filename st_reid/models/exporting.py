@@ -208,7 +208,7 @@ def _clips_of_dataset(
     sources: str, root: str | None, count: int, spec: ClipSpec, read: ReadConfig
 ) -> dict[str, Tensor]:
     """Return uint8 clips (n, T, 3, height, width) of different tracklets, by the dataset's name."""
-    dataset = read_dataset(sources, root, read.options)
+    dataset = read_dataset(sources, root, read.options, follow_links=read.follow_links)
     tracklets = dataset.test or dataset.train
     tracklets = tracklets[:: max(len(tracklets) // count, 1)][:count]
     if not tracklets:

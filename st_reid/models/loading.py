@@ -6,19 +6,24 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
-from torch import nn
+import msgspec
+from torch import Tensor, nn
 
 from st_reid.data.clip_spec import ClipSpec
-from st_reid.errors import UserError
-from st_reid.models.checkpoints import load_checkpoint, load_matching, load_state_dict
+from st_reid.errors import UserError, first_line
+from st_reid.models.checkpoints import load_checkpoint, load_matching, load_state_dict, state_dict_of
 from st_reid.models.exported import ExportedModel
 from st_reid.models.factory import check_model, create_model
 from st_reid.models.fingerprint import digest_of, fingerprint
+from st_reid.reading import Count, of_type
 
 logger = logging.getLogger(__name__)
 SIZES = ("height", "width", "seq_len")
+InputSize = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+"""Pixels or frames of a model's input."""
+WRITTEN = "expected a checkpoint of training; is it complete?"
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,63 @@ def build_from_checkpoint(checkpoint: Mapping[str, Any], source: str | os.PathLi
     Raises:
         UserError: the checkpoint does not name its model, or its weights do not fit the model.
     """
+    made_of = _model_arguments(checkpoint, source)
+    weights = state_dict_of(checkpoint, source)
+    _check_sizes(made_of, weights, source)
+    try:
+        model = create_model(**made_of)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{source}: its model {made_of['name']} cannot be built ({first_line(error)})") from error
+    load_matching(model, weights, source, optional=())
+    return model.eval()
+
+
+class ModelArguments(TypedDict, total=False):
+    """``model`` in a checkpoint, besides the model's name, ``num_classes`` and its own options."""
+
+    loss: Literal["softmax", "triplet"]
+    seq_len: InputSize
+    height: InputSize
+    width: InputSize
+
+
+class NamedModel(ModelArguments):
+    """``model`` in a checkpoint."""
+
+    name: str
+    num_classes: Count
+
+
+class TrainedWith(TypedDict, total=False):
+    """``config`` in a checkpoint, as far as it is needed."""
+
+    data: ReadSettings
+
+
+class ReadSettings(TypedDict, total=False):
+    """``data`` in ``config``."""
+
+    interpolation: Literal["bilinear", "bicubic"] | None
+
+
+def _model_arguments(checkpoint: Mapping[str, Any], source: Any) -> dict[str, Any]:
+    """Return the arguments of ``create_model``. Nothing is downloaded or opened for them: the checkpoint has it all."""
     made_of = checkpoint.get("model")
     if not isinstance(made_of, dict) or "name" not in made_of:
         raise UserError(f"{source} does not say which model it is of; pass its name with --arch")
-    model = create_model(**made_of)
-    load_matching(model, checkpoint["state_dict"], source, optional=())
-    return model.eval()
+    of_type(made_of, NamedModel, f"{source}, model", WRITTEN)
+    of_type(made_of, dict[str, Any], f"{source}, model", WRITTEN)
+    return {name: value for name, value in made_of.items() if name != "pretrained"}
+
+
+def _check_sizes(made_of: Mapping[str, Any], weights: Mapping[str, Tensor], source: Any) -> None:
+    """Raise :class:`UserError` for sizes that no weight has, before memory is allocated for them."""
+    longest = max(max(value.shape, default=0) for value in weights.values())
+    for name, value in made_of.items():
+        if name not in SIZES and isinstance(value, int) and value > longest:
+            raise UserError(f"{source}: {name} is {value}, and its longest weight has {longest} entries; {WRITTEN}")
 
 
 def load_into(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:
@@ -118,14 +174,15 @@ def load_for_evaluation(
     if str(weights).endswith(".onnx"):
         return _load_exported(weights, arch, options, chosen)
     checkpoint = load_checkpoint(weights)
-    if arch is None or "name" in checkpoint.get("model", ()):
+    if arch is None or _names_its_model(checkpoint):
         model = build_from_checkpoint(checkpoint, weights)
         made_of = checkpoint["model"]
         if arch not in (None, made_of["name"]) or options:
             raise UserError(
                 f"{weights} is of {made_of['name']}, made with its own options; leave --arch and --options out"
             )
-        trained_with = checkpoint.get("config", {}).get("data", {})
+        config = of_type(checkpoint.get("config", {}), TrainedWith, f"{weights}, config", WRITTEN)
+        trained_with = config.get("data", {})
         spec = ClipSpec().changed(
             **{name: made_of.get(name) for name in SIZES}, interpolation=trained_with.get("interpolation")
         )
@@ -137,6 +194,11 @@ def load_for_evaluation(
     if left_out:
         logger.info("%s: left out %s", weights, ", ".join(left_out))
     return LoadedModel(model.eval(), arch, spec, weights)
+
+
+def _names_its_model(checkpoint: Mapping[str, Any]) -> bool:
+    made_of = checkpoint.get("model")
+    return isinstance(made_of, dict) and isinstance(made_of.get("name"), str)
 
 
 def _load_exported(weights: str, arch: str | None, options: Any, chosen: Mapping[str, Any]) -> LoadedModel:

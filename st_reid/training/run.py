@@ -19,7 +19,7 @@ from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.loader import ClipDataset, train_loader
 from st_reid.data.transforms import TrainTransform
 from st_reid.drawing.curves import training_curves
-from st_reid.errors import UserError
+from st_reid.errors import UserError, first_line
 from st_reid.evaluation import report
 from st_reid.evaluation.baselines import color_histograms, fewer_frames
 from st_reid.evaluation.rankings import Evaluation, chooses_constants, evaluate_features
@@ -91,7 +91,8 @@ class TrainingRun:
         self.spec = _test_spec(config)
         self.loader = _train_loader(config, self.splits, self.compute)
         self.model_arguments = _model_arguments(config, self.splits.num_classes)
-        self.learner = _learner(config, self.model_arguments, self.compute, len(self.loader))
+        pretrained = config.model.pretrained if resumed is None else False  # a checkpoint has all weights
+        self.learner = _learner(config, self.model_arguments, self.compute, len(self.loader), pretrained)
         self.epoch = 0  # epochs done
         self.totals = Totals()  # of the current epoch
         self.best: dict[str, Any] = {}
@@ -250,7 +251,10 @@ class TrainingRun:
         }
 
     def _resume(self, checkpoint: dict[str, Any]) -> None:
-        self.learner.load_state_dict(checkpoint)
+        try:
+            self.learner.load_state_dict(checkpoint)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"the checkpoint of {self.folder} does not fit this run ({first_line(error)})") from error
         self.epoch, self.best, self.log.metrics = checkpoint["epoch"], checkpoint["best"], checkpoint["metrics"]
         self.totals = Totals(**checkpoint.get("totals", {}))
         logger.info("resumed after epoch %d and %d batches", self.epoch, self.totals.batches)
@@ -338,11 +342,13 @@ def _model_arguments(config: TrainConfig, num_classes: int) -> dict[str, Any]:
     }
 
 
-def _learner(config: TrainConfig, model_arguments: dict[str, Any], compute: Compute, batches: int) -> Learner:
+def _learner(
+    config: TrainConfig, model_arguments: dict[str, Any], compute: Compute, batches: int, pretrained: bool | str
+) -> Learner:
     optim, world = config.optim, compute.world
     torch.manual_seed(config.seed)
     with world.first_of_node():  # it may download weights
-        model = create_model(**model_arguments, pretrained=config.model.pretrained)
+        model = create_model(**model_arguments, pretrained=pretrained)
     model = compute.place(model)
     gather = world.gather if world.size > 1 else None
     loss = ClipLoss(optim.label_smoothing, optim.margin, optim.triplet_weight, optim.levels, gather)

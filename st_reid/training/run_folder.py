@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from st_reid.config import TrainConfig
 from st_reid.errors import UserError
 from st_reid.files import check_output, is_ours, partial_path
 from st_reid.models.checkpoints import load_checkpoint, save_checkpoint, save_weights
+from st_reid.reading import Count, of_type
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +26,35 @@ RESUME_ONLY = ("optimizer", "scheduler", "scaler", "learned", "averaged_steps", 
 """The entries of a checkpoint that are only needed to resume: two thirds of the file."""
 
 MAY_CHANGE = ("epochs", "output", "resume", "root", "device", "patience", "data.workers", "data.on_bad_image",
-              "eval.sheet_queries", "optim.on_bad_loss")  # fmt: skip
+              "data.follow_links", "eval.sheet_queries", "optim.on_bad_loss")  # fmt: skip
 MAY_CHANGE_WITHIN = ("eval.joint.", "eval.rerank.", "compute.", "checkpoint.")
 """Settings that may differ between a run and its resumption; any other would make it another run."""
+
+
+class Baselines(TypedDict):
+    """What a run measures before it begins."""
+
+    figures: dict[str, Any]
+    cmc: dict[str, list[float]]
+
+
+class RunSettings(TypedDict, total=False):
+    """``config`` in a checkpoint, as far as it has to be known before it is compared; it has other entries too."""
+
+    sources: str
+
+
+class RunState(TypedDict):
+    """What a checkpoint needs to resume from; it has other entries too."""
+
+    config: RunSettings
+    state_dict: dict[str, Any]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    baselines: Baselines
+    epoch: Count
+    best: dict[str, float]
+    metrics: list[dict[str, float]]
 
 
 class Checkpoints:
@@ -117,8 +144,7 @@ def read_resumed(config: TrainConfig) -> dict[str, Any] | None:
         checkpoint = load_checkpoint(path)
     except UserError as error:
         raise UserError(f"{error}{_one_before(path)}") from None
-    if not {"config", "optimizer", "scheduler", "baselines"} <= checkpoint.keys():
-        raise UserError(f"{path} is no checkpoint of a training run; pass the run's folder, or its last.pth")
+    of_type(checkpoint, RunState, path, "pass the folder of a training run, or its last.pth")
     _check_same_run(checkpoint["config"], config)
     return checkpoint
 

@@ -61,11 +61,12 @@ def read_splits(config: TrainConfig, world: World) -> Splits:
     Raises:
         UserError: a dataset that cannot be read or used.
     """
+    links = config.data.follow_links
     with world.first_of_node():
-        source = read_dataset(config.sources, config.root, config.data.options)
+        source = read_dataset(config.sources, config.root, config.data.options, follow_links=links)
     tested = source
     if config.targets is not None:
-        tested = read_dataset(config.targets, config.target_root or config.root)
+        tested = read_dataset(config.targets, config.target_root or config.root, follow_links=links)
     train = learnable(source.train, source.name)
     test = QueryGallery.of(Labels.of(tested.query), Labels.of(tested.gallery), config.eval)
     transit_times = prepare(Labels.of(source.train), test, config.eval, config.targets is None)

@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from st_reid.data.datasets.base import DATASETS
+from st_reid.data.files import check_inside
 from st_reid.data.tracklet import Dataset
 from st_reid.registry import Registry, check_options
 
 
-def read_dataset(name: str, root: str | Path | None = None, options: Mapping[str, Any] | None = None) -> Dataset:
+def read_dataset(
+    name: str,
+    root: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    follow_links: bool = False,
+) -> Dataset:
     """Read a dataset by its registered name.
 
     Args:
@@ -24,15 +31,20 @@ def read_dataset(name: str, root: str | Path | None = None, options: Mapping[str
         root: the folder that holds the dataset's folder, or that folder itself. May be ``None`` for ``walkers`` only,
             which then uses its cache folder.
         options: the reader's own.
+        follow_links: whether images may lie outside of ``root``, where links lead.
 
     Raises:
-        UserError: an unknown name or option, or a dataset that is not where it should be.
+        UserError: an unknown name or option, a dataset that is not where it should be, or images outside of ``root``.
     """
     _load_readers()
     reader = DATASETS.get(name)
     options = options or {}
     check_options(f"dataset {name!r}", reader, options)
-    return reader(None if root is None else Path(root), **options)
+    dataset = reader(None if root is None else Path(root), **options)
+    if root is not None and not follow_links:
+        every = (path for tracklets in dataset.splits.values() for tracklet in tracklets for path in tracklet.paths)
+        check_inside(every, Path(root))
+    return dataset
 
 
 def known_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
