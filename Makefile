@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-slow test-wheel coverage lint format docs clean
+.PHONY: train test test-slow test-wheel coverage lint audit format docs clean
 
 train: .venv/installed
 	$(BIN)/python -m st_reid.train --arch psta $(ARGS)
@@ -24,6 +24,11 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy st_reid
 	$(BIN)/lint-imports --no-logo
+
+# Published holes in what is installed, and in the lowest versions that setup.cfg permits. It asks a database.
+audit: .venv/installed
+	$(BIN)/pip-audit --skip-editable
+	$(BIN)/pip-audit --requirement requirements/lowest.txt --no-deps --disable-pip
 
 format: .venv/installed
 	$(BIN)/ruff format .

@@ -41,7 +41,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: no such file, a damaged one, or one that holds anything else.
     """
     path = Path(path)
-    check_file(path, "pass the path of a checkpoint")
+    if not path.exists():
+        raise UserError(f"checkpoint {path} does not exist; pass the path of a checkpoint")
+    check_file(path)
     checkpoint = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pickled(path)
     _check_plain(checkpoint, path)
     return checkpoint

@@ -84,7 +84,7 @@ def test_what_is_no_state_dict(tmp_path):
         torch.save(content, path)
         with pytest.raises(UserError, match=message):
             load_state_dict(path)
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="is a folder; expected a file"):
         load_state_dict(tmp_path)
 
 

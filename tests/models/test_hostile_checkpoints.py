@@ -164,7 +164,7 @@ def test_files_that_are_none(tmp_path):
     for name in ("w.pth", "w.safetensors"):
         refused(lambda name=name: load_checkpoint(tmp_path / name), "is a pipe; expected a file")
     refused(lambda: load_checkpoint(tmp_path), "is a folder; expected a file")
-    refused(lambda: load_checkpoint(tmp_path / "none.pth"), "no file")
+    refused(lambda: load_checkpoint(tmp_path / "none.pth"), "none.pth does not exist")
 
 
 @pytest.mark.parametrize("text", ["[" * 5000 + "]" * 5000, "{", "NaN", ""])
