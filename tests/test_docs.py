@@ -330,7 +330,16 @@ def test_what_is_added_as_explained_works(registries, tmp_path):
 
 # Names in the text
 
-OTHERS_OPTIONS = {"--help", "--import", "--config", "--standalone", "--nproc-per-node", "--node-rank", "--logdir"}
+OTHERS_OPTIONS = {
+    "--help",
+    "--import",
+    "--debug",
+    "--config",
+    "--standalone",
+    "--nproc-per-node",
+    "--node-rank",
+    "--logdir",
+}
 INVENTED = {"--momentum", "--optim.momentum"}  # of an example
 MADE = {"benchmarks/results/MACHINE/"}  # by commands
 
