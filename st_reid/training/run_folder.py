@@ -145,7 +145,7 @@ def read_resumed(config: TrainConfig) -> dict[str, Any] | None:
     except UserError as error:
         raise UserError(f"{error}{_one_before(path)}") from None
     of_type(checkpoint, RunState, path, "pass the folder of a training run, or its last.pth")
-    _check_same_run(checkpoint["config"], config)
+    check_same_run(checkpoint["config"], config)
     return checkpoint
 
 
@@ -162,7 +162,8 @@ def _one_before(path: Path) -> str:
     return ""
 
 
-def _check_same_run(before: Mapping[str, Any], config: TrainConfig) -> None:
+def check_same_run(before: Mapping[str, Any], config: TrainConfig) -> None:
+    """Raise :class:`UserError` unless a run with the settings ``before`` may go on, or count, as one of ``config``."""
     # Settings that an earlier version did not have had today's defaults.
     was, now = (
         dict(_flatten(asdict(TrainConfig(sources=before.get("sources", ""))))) | dict(_flatten(before)),
