@@ -96,6 +96,9 @@ def parse(config_class: type[C], argv: list[str], name: str) -> C:
             that cannot be read.
     """
     settings = dict(_settings(config_class))
+    for argument in argv:
+        if not argument.isascii() and argument.encode(errors="replace").decode() != argument:
+            raise UserError(f"{argument!r} is not UTF-8; rename it, or set LC_ALL=C.UTF-8 if the name is in UTF-8")
     argv = _tidy(argv, settings)
     parser = _parser(config_class, name)  # type: ignore[arg-type]
 

@@ -183,6 +183,8 @@ def test_dataset_defaults_are_settings(name):
         (["--jitter", "1e308"], "^data.jitter is 1e308; expected 0 to 10$"),
         (["--device", "meta"], "^device is meta; expected one of auto, cpu, cuda, cuda:1, mps, xpu$"),
         (["--device", "cuda:-1"], "^device is cuda:-1; expected one of auto"),
+        (["--root", "caf\udce9"], r"^'caf\\udce9' is not UTF-8; rename it"),
+        (["--root=\udcc3\udca9"], "is not UTF-8; rename it, or set LC_ALL=C.UTF-8"),
         (["--arch="], "^arch is empty; expected a text that is not empty"),
         (["--root", "a\0b"], r"^root is a\\0b; expected a text that .* has no null byte, or null$"),
         (["--precision", "float8"], "^precision is float8; expected one of auto, float32, bfloat16, float16$"),

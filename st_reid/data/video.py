@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -214,7 +215,7 @@ class _Clock:
             self.first = seconds - (self.last / self.fps if self.fps else 0)
             return self.last
         time = (seconds - self.first) * self.fps
-        if time <= self.last:
+        if not self.last < time < math.inf:  # nor is it NaN, as timestamps of damaged files are
             time = self.last + 1
         self.last = round(time) if abs(time - round(time)) < SNAP else time
         return self.last

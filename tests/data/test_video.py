@@ -121,3 +121,10 @@ def test_a_folder_named_from_inside_has_its_name(tmp_path, monkeypatch):
     (tmp_path / "seq" / "img1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "seq")
     assert Video(Path("img1"), Path("t.txt"), "1", 0).source == "seq_c1"
+
+
+@pytest.mark.parametrize("first", [0.0, np.nan, np.inf])
+@pytest.mark.parametrize("then", [np.nan, np.inf, -np.inf, 1e308])
+def test_timestamps_that_are_none_are_one_step(first, then):
+    clock = _Clock(1e6)
+    assert [clock.time(first), clock.time(then), clock.time(then)] == [0, 1, 2]
