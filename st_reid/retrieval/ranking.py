@@ -187,7 +187,9 @@ def encode_labels(*labels: NDArray) -> list[NDArray[np.int64]]:
 
 def _block(distances: NDArray | LazyMatrix | Tensor, rows: slice) -> Tensor:
     block = distances[rows]
-    if not isinstance(block, Tensor):
+    if isinstance(block, Tensor):
+        block = block.detach()
+    else:
         block = torch.from_numpy(np.require(block, requirements=["C", "W"]))  # a file's, mapped, may be read only
     if block.dtype not in (torch.float32, torch.float64):
         block = block.double()
@@ -213,7 +215,7 @@ class _Persons:
 
 def _sorted(distances: Tensor) -> Tensor:
     """Return distances (n, G) with each row in ascending order."""
-    if distances.is_cuda:
+    if distances.device.type != "cpu":
         return distances.sort(dim=1).values
     return torch.from_numpy(np.sort(distances.numpy(), axis=1))  # several times as fast as PyTorch's
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
@@ -64,6 +65,11 @@ def test_by_hand():
     np.testing.assert_allclose(result.cmc, [0, 1, 1])
     assert result.mAP == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert result.mINP == pytest.approx(2 / 3)
+
+
+def test_distances_that_keep_a_gradient():
+    distances = torch.tensor([[0.1, 0.2, 0.3]], requires_grad=True)
+    assert evaluate_rank(distances, [7], [5, 7, 7], [1], [2, 2, 1]).mAP == 0.5
 
 
 def test_trapezoid_by_hand_divides_by_all_queries():
