@@ -152,10 +152,11 @@ def _evaluate(plan: Planned) -> RunResult:
     compute = Compute.choose(config.device, config.precision, config.compute)
     chosen: dict[str, Any] = {"sampler": config.eval.sampler, "batch": config.eval.batch, "seed": config.seed}
     loaded = load_for_evaluation(str(plan.folder / "checkpoints" / BEST), **chosen)
+    links = config.data.follow_links
     if config.targets is None:
-        dataset = read_dataset(config.sources, config.root, config.data.options)
+        dataset = read_dataset(config.sources, config.root, config.data.options, follow_links=links)
     else:
-        dataset = read_dataset(config.targets, config.target_root or config.root)
+        dataset = read_dataset(config.targets, config.target_root or config.root, follow_links=links)
     pairs = QueryGallery.of(Labels.of(dataset.query), Labels.of(dataset.gallery), config.eval)
     model = compute.place(loaded.model)
     frames = {}
