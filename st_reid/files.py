@@ -125,8 +125,8 @@ def check_output(folder: Path) -> None:
 
 
 def check_new_folder(folder: Path) -> None:
-    """Raise :class:`UserError` for an output folder that exists, or cannot be made."""
-    if folder.exists():
+    """Raise :class:`UserError` for an output folder that exists, also as a link to nothing, or cannot be made."""
+    if os.path.lexists(folder):
         raise UserError(f"{folder} exists; pass another --output")
     check_output(folder)
 

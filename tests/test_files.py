@@ -173,6 +173,12 @@ def test_a_planted_link_is_replaced_and_not_followed(tmp_path):
     assert not (tmp_path / "out.txt").is_symlink()
 
 
+def test_a_new_folder_is_not_a_link_to_nothing(tmp_path):
+    (tmp_path / "new").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match="new exists"):
+        files.check_new_folder(tmp_path / "new")
+
+
 def test_nobody_else_sees_it_before_it_is_whole_and_all_who_may_do_then(tmp_path):
     before = os.umask(0o027)
     try:
