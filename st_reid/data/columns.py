@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 _PREFIXES = ("", "bb", "bbox", "box")
+_PERHAPS_CENTRE = frozenset(p + n for p in _PREFIXES for n in ("x", "y"))
 ROLES: dict[str, frozenset[str]] = {
     "frame": frozenset({"frame", "frameid", "frameindex", "frameidx", "frameno", "framenumber"}),
     "track": frozenset({"id", "track", "trackid", "trackerid", "objectid", "objid", "identity", "targetid"}),
@@ -41,13 +42,13 @@ def split_cells(line: str, header: str) -> list[str]:
 
 
 def find_columns(names: Sequence[str]) -> dict[str, int]:
-    """Return the place of each column that is known by its name; of two for the same the first.
+    """Return the place of each column that is known by its name; of two for the same the first, but x and y last.
 
     Raises:
         ValueError: some names are known, but not those of a whole box.
     """
     found: dict[str, int] = {}
-    for at, name in enumerate(map(plain_name, names)):
+    for at, name in sorted(enumerate(map(plain_name, names)), key=lambda column: column[1] in _PERHAPS_CENTRE):
         for role, known in ROLES.items():
             if name in known:
                 found.setdefault(role, at)

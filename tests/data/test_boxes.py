@@ -98,6 +98,11 @@ def test_a_header_says_where_the_columns_are(header, change, expected, tmp_path)
     np.testing.assert_allclose(as_array(read_boxes(file, None, PETS)), expected, atol=1e-5)
 
 
+def test_x_and_y_beside_corners_may_be_the_centre(tmp_path):
+    file = written(tmp_path, ["frame,id,x,y,w,h,x1,y1,x2,y2", "1,4,60,110,20,60,50,80,70,140"])
+    assert read_boxes(file).by_frame == {1: [(4, 50, 80, 20, 60)]}
+
+
 def test_a_header_without_known_names_is_in_the_order_of_mot(expected, tmp_path, caplog):
     file = written(tmp_path, ["a,b,c,d,e,f", *changed(lambda *f: ",".join(f[:6]))])
     np.testing.assert_allclose(as_array(read_boxes(file, None, PETS)), expected)
