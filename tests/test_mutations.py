@@ -198,6 +198,6 @@ def test_a_few_changes(name, readers, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "mat"])  # SciPy's reader crashes on some of them
+@pytest.mark.parametrize("name", NAMES)
 def test_many_changes(name, readers, tmp_path):
     check(readers[name], 2000, tmp_path)

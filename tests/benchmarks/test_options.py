@@ -26,6 +26,8 @@ WRONG = [
     ("original", "--queries", "0", "at least 1"),
     ("search_scale", "--sizes", "10 0", "at least 1"),
     ("search_scale", "--dimensions", "0", "at least 1"),
+    ("memory", "--tracklets", "0", "at least 1"),
+    ("memory", "--limit", "-1", "a positive number"),
     ("walkers_calibration", "--seeds", str(2**64), "less than 2**64"),
     ("walkers_calibration", "--steps", "0", "at least 1"),
     ("accuracy", "--seeds", "-1", "at least 0"),
