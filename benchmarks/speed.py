@@ -44,7 +44,7 @@ from benchmarks.machine import (
 )
 from benchmarks.timing import DTYPES, Effort, back_to_back, ceilings, higher, math_of, seconds_of, warmed_up
 from st_reid import create_model, list_models
-from st_reid.config import Count, OptimConfig, Pixels, Positive, Workers
+from st_reid.config import Count, NonNegative, OptimConfig, Pixels, Positive, Workers
 from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.transforms import to_float
 from st_reid.errors import UserError
@@ -423,7 +423,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few models, small batches, no compilation, few rounds")
     parser.add_argument("--rounds", type=in_range(Count), help="timed calls of a row at most (20; quick 3)")
     parser.add_argument(
-        "--seconds", type=in_range(Positive), help="after which no more are begun, but for three (10; quick 0.5)"
+        "--seconds", type=in_range(NonNegative), help="after which no more are begun, but for three (10; quick 0.5)"
     )
     parser.add_argument("--warm-up", type=in_range(Workers), help="calls of a row that are not timed (3; quick 1)")
     parser.add_argument(

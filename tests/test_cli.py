@@ -362,7 +362,7 @@ MODELS.add("mine_of_a_file", lambda num_classes: Mine(num_classes))
 """
 
 
-@pytest.mark.parametrize("how", ["file", "equals", "module"])
+@pytest.mark.parametrize("how", ["file", *(pytest.param(how, marks=pytest.mark.slow) for how in ("equals", "module"))])
 def test_a_model_of_ones_own_from_the_command_line(how, dataset_folder, tmp_path):
     import torch
 

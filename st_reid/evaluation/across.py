@@ -20,7 +20,7 @@ from st_reid.reading import read_json
 
 logger = logging.getLogger(__name__)
 HINT = "expected what an evaluation wrote; remove it, or pass another --output"
-MAY_CHANGE = ("device", "precision", "compute")
+MAY_CHANGE = ("device", "compute")
 """Options with which a table may be completed that has begun with others."""
 COLUMNS = ("model", "dataset", "protocol", "valid queries", "rank-1", "rank-5", "rank-10", "mAP", "mINP", "mAP, 95 %")
 

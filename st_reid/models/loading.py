@@ -20,6 +20,8 @@ from st_reid.models.fingerprint import digest_of, fingerprint
 from st_reid.reading import Count, of_type
 
 logger = logging.getLogger(__name__)
+MAX_UNSEEN = 2**16
+"""Up to here a size in a checkpoint may be larger than any weight: a model need not have a classifier."""
 SIZES = ("height", "width", "seq_len")
 InputSize = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 """Pixels or frames of a model's input."""
@@ -136,11 +138,11 @@ def _model_arguments(checkpoint: Mapping[str, Any], source: Any) -> dict[str, An
 
 
 def _check_sizes(made_of: Mapping[str, Any], weights: Mapping[str, Tensor], source: Any) -> None:
-    """Raise :class:`UserError` for sizes that no weight has, before memory is allocated for them."""
-    longest = max(max(value.shape, default=0) for value in weights.values())
+    """Raise :class:`UserError` for large sizes that no weight has, before memory is allocated for them."""
+    longest = max(MAX_UNSEEN, *(max(value.shape, default=0) for value in weights.values()))
     for name, value in made_of.items():
         if name not in SIZES and isinstance(value, int) and value > longest:
-            raise UserError(f"{source}: {name} is {value}, and its longest weight has {longest} entries; {WRITTEN}")
+            raise UserError(f"{source}: {name} is {value}, and no weight is longer than {longest}; {WRITTEN}")
 
 
 def load_into(model: nn.Module, path: str | os.PathLike[str]) -> list[str]:

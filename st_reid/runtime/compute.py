@@ -50,7 +50,7 @@ class Compute:
             torch.zeros(1, device=chosen).item()  # meta has no values
         except (RuntimeError, AssertionError, ValueError) as error:
             line = str(error).splitlines()[0]
-            raise UserError(f"device {device!r} cannot be used ({line}); pass auto, cpu or cuda") from error
+            raise UserError(f"device {device!r} cannot be used ({line}); pass auto or cpu") from error
         if precision == "float16" and chosen.type != "cuda":
             raise UserError(f"precision float16 needs a GPU, and the device is {device}; pass bfloat16 or float32")
         if precision == "auto":

@@ -22,6 +22,7 @@ from st_reid.data.tracklet import Labels
 from st_reid.drawing.comparison import gains_over_budget, gains_over_cost
 from st_reid.errors import UserError
 from st_reid.evaluation.protocol import QueryGallery
+from st_reid.evaluation.report import Report
 from st_reid.features.extraction import extract_features
 from st_reid.files import check_output, only_writer, write_json, write_text
 from st_reid.models.factory import check_model
@@ -166,7 +167,7 @@ def _evaluate(plan: Planned) -> RunResult:
         persons = pairs.query.person[result.valid].tolist()
         hits = (result.first_rank == 1).astype(int).tolist()
         frames[way] = Queries(person=persons, ap=result.ap.tolist(), hit=hits)
-    report = json.loads((plan.folder / "report.json").read_text(encoding="utf-8"))
+    report = read_json(plan.folder / "report.json", Report, HINT)
     cost = {**cost_of(model, loaded.spec, compute), "train_seconds": report["train_seconds"]}
     return {"frames": frames, "cost": cost}
 

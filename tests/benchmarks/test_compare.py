@@ -63,6 +63,7 @@ def test_the_ablation_begins_with_what_the_run_reported(finished_run, run_script
     assert "| one frame repeated | 4 | all |" in output.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 def test_of_an_evaluation_and_of_several_runs(finished_run, run_script, dataset_folder, tmp_path):
     weights = finished_run / "checkpoints" / "best.pth"
     settings = {"weights": weights, "sources": "manifest", "root": dataset_folder, "output": tmp_path / "e"}

@@ -53,6 +53,7 @@ def test_thinning_keeps_rows_together():
     assert columns[0].tolist() == [0, 3, 6, 9]
 
 
+@pytest.mark.slow
 def test_the_whole_command(small_psta, run_script, tmp_path):
     output = tmp_path / "original.json"
     content = run_script("original", "--rounds", 1, "--warm-up", 0, *RETRIEVAL, output=output)

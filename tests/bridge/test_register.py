@@ -20,8 +20,11 @@ def run(code, **options):
     [
         "import torchreid, st_reid",
         "import st_reid, torchreid",
-        "import st_reid.models.psta, torchreid",
-        "import st_reid, importlib.util; importlib.util.find_spec('torchreid'); import torchreid",
+        pytest.param("import st_reid.models.psta, torchreid", marks=pytest.mark.slow),
+        pytest.param(
+            "import st_reid, importlib.util; importlib.util.find_spec('torchreid'); import torchreid",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_torchreid_builds_our_models(imports):

@@ -319,7 +319,7 @@ def g2a(tmp_path):
     (folder / "info").mkdir(parents=True)
     for part, tracklets in {
         "train": [(1, 1, 2), (1, 2, 1)],
-        "test": [(2, 1, 2), (2, 2, 3), (3, 1, 1), (3, 2, 1), (4, 2, 1), (-1, 1, 1)],
+        "test": [(2, 1, 2), (2, 2, 3), (3, 1, 1), (3, 2, 1), (0, 2, 1), (-1, 1, 1)],
     }.items():
         images, rows = [], []
         for person, camera, count in tracklets:
@@ -336,7 +336,7 @@ def g2a(tmp_path):
 def test_g2a_there_and_back(g2a):
     there = read_dataset("g2avreid", g2a)
     assert [(t.person, t.camera) for t in there.query] == [("0002", "1"), ("0003", "1")]
-    assert [(t.person, t.camera) for t in there.gallery] == [("0002", "2"), ("0003", "2"), ("0004", "2")]
+    assert [(t.person, t.camera) for t in there.gallery] == [("0002", "2"), ("0003", "2"), ("0000", "2")]
     back = read_dataset("g2avreid", g2a, {"direction": "aerial_to_ground"})
     assert [(t.person, t.camera) for t in back.query] == [("0002", "2"), ("0003", "2")]
     assert [(t.person, t.camera) for t in back.gallery] == [("0002", "1"), ("0003", "1")]
@@ -354,6 +354,8 @@ def test_g2a_errors(g2a):
         read_dataset("g2avreid", g2a)
     dataset = read_dataset("g2avreid", g2a, {"ground_camera": 2})
     assert [t.camera for t in dataset.query] == ["2"]
+    with pytest.raises(UserError, match="ground_camera is 3; the queries are of cameras 1, 2"):
+        read_dataset("g2avreid", g2a, {"ground_camera": 3})
 
 
 # AG-VPReID and DetReIDX

@@ -326,3 +326,10 @@ class TestColorHistogram:
     def test_type(self):
         with pytest.raises(UserError, match="uint8"):
             color_histogram(np.zeros((1, 128, 64, 3), np.float32))
+
+
+def test_a_folder_of_something_else_is_not_drawn_into(tmp_path):
+    (tmp_path / "manifest.csv").touch()
+    with pytest.raises(UserError, match=r"holds other files, manifest.csv first; if it is a dataset, name it with"):
+        read_dataset("walkers", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.csv"]

@@ -69,6 +69,7 @@ def test_two_runs_with_one_seed_agree_and_workers_do_not_matter(finished_run, da
     assert timeless(report(tmp_path / "again")) == timeless(report(finished_run))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(finished_run, dataset_folder, tmp_path):
     train.main(arguments(dataset_folder, tmp_path / "other", seed=1, baselines="false"))
     losses = [(p / "metrics.jsonl").read_text().split('"loss": ')[1][:12] for p in (finished_run, tmp_path / "other")]

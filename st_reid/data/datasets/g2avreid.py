@@ -36,7 +36,7 @@ def read(root: Path | None, *, direction: str = "ground_to_aerial", ground_camer
     if direction not in DIRECTIONS:
         raise UserError(f"g2avreid: direction is {direction!r}; expected {' or '.join(DIRECTIONS)}")
     folder = find_folder(root, ["g2avreid", "G2A-VReID", "G2A_VReID"], ["bbox_train", "bbox_test", "info"], "g2avreid")
-    train, test = (read_tracklets(folder, part, "g2avreid") for part in ("train", "test"))
+    train, test = (read_tracklets(folder, part, "g2avreid", distractor=None) for part in ("train", "test"))
     file = folder / "info" / "query_IDX.mat"
     listed = [test[i] for i in places_of(load_integers(file, "query_IDX", "g2avreid"), len(test), file)]
     ground = _ground_camera([t for t in listed if t is not None], ground_camera)
@@ -56,6 +56,8 @@ def read(root: Path | None, *, direction: str = "ground_to_aerial", ground_camer
 def _ground_camera(queries: list[Tracklet], given: int | None) -> str:
     cameras = sorted({t.camera for t in queries})
     if given is not None:
+        if str(given) not in cameras:
+            raise UserError(f"g2avreid: ground_camera is {given}; the queries are of cameras {', '.join(cameras)}")
         return str(given)
     if len(cameras) != 1:
         raise UserError(

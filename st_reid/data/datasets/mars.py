@@ -72,8 +72,14 @@ def places_of(queries: np.ndarray, count: int, file: Path) -> list[int]:
     return [number - 1 for number in numbers]
 
 
-def read_tracklets(folder: Path, part: str, dataset: str) -> list[Tracklet | None]:
+def read_tracklets(folder: Path, part: str, dataset: str, distractor: int | None = 0) -> list[Tracklet | None]:
     """Return the tracklets of ``train`` or ``test``, a row each; ``None`` for junk.
+
+    Args:
+        folder: of the dataset.
+        part: ``train`` or ``test``.
+        dataset: its name, for messages.
+        distractor: the number that is none of the persons, if there is one.
 
     Raises:
         UserError: a file is missing, or the files do not fit each other or the folders.
@@ -103,7 +109,6 @@ def read_tracklets(folder: Path, part: str, dataset: str) -> list[Tracklet | Non
                 f"{dataset}: {name_file} lists {frames[0]}, but there is no folder {images / frames[0][:4]}"
             )
         paths = tuple(images / frame[:4] / frame for frame in frames)
-        tracklets.append(
-            Tracklet(Path(frames[0]).stem, paths, DISTRACTOR if person == 0 else f"{person:04}", str(camera))
-        )
+        label = DISTRACTOR if person == distractor else f"{person:04}"
+        tracklets.append(Tracklet(Path(frames[0]).stem, paths, label, str(camera)))
     return tracklets

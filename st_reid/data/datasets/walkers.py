@@ -79,7 +79,8 @@ def read(root: Path | None, *, seed: int = 0, clothes: str = "kept") -> Dataset:
         clothes: ``kept``; or ``changed``, another dataset, in which a person wears other clothes in every tracklet.
 
     Raises:
-        UserError: a negative seed, an unknown value of ``clothes``, or a folder that cannot be written.
+        UserError: a negative seed, an unknown value of ``clothes``, a folder that cannot be written, or one that holds
+            something else.
     """
     if seed < 0:
         raise UserError(f"walkers: seed is {seed}; expected 0 or more")
@@ -89,6 +90,7 @@ def read(root: Path | None, *, seed: int = 0, clothes: str = "kept") -> Dataset:
     root = _own_cache_folder() if root is None else root
     folder = root if root.name == name and (root / FILE_NAME).is_file() else root / name
     if not (folder / FILE_NAME).is_file():
+        _check_place(root)
         make(folder, seed, SIZES[clothes])
     return replace(read_folder(folder, "walkers"), notes={"walkers": name})
 
@@ -124,6 +126,18 @@ def _own_cache_folder() -> Path:
             "folder of your own, or name the one to use with --root"
         )
     return folder
+
+
+def _check_place(root: Path) -> None:
+    """Raise :class:`UserError` for a folder of other things: likely a dataset whose name was not given."""
+    if root == cache_folder() or not root.is_dir():
+        return
+    names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+    if names and not any(name.startswith("walkers-") for name in names):
+        raise UserError(
+            f"walkers: {root} holds other files, {names[0]} first; if it is a dataset, name it with --sources; for "
+            "walkers leave --root out, or pass a new folder"
+        )
 
 
 def make(folder: Path, seed: int, size: Size = FULL) -> None:
