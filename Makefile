@@ -27,6 +27,7 @@ lint: .venv/installed
 
 # Published holes in what is installed, and in the lowest versions that setup.cfg permits. It asks a database.
 audit: .venv/installed
+	test -x $(BIN)/pip-audit || $(BIN)/pip install --quiet pip-audit
 	$(BIN)/pip-audit --skip-editable
 	$(BIN)/pip-audit --requirement requirements/lowest.txt --no-deps --disable-pip
 
