@@ -17,11 +17,8 @@ from numpy.typing import NDArray
 from st_reid import cli
 from st_reid.config import TrainConfig
 from st_reid.data.clips import FRAMES
-from st_reid.data.datasets import read_dataset
-from st_reid.data.tracklet import Labels
 from st_reid.drawing.comparison import gains_over_budget, gains_over_cost
 from st_reid.errors import UserError
-from st_reid.evaluation.protocol import QueryGallery
 from st_reid.evaluation.report import Report
 from st_reid.features.extraction import extract_features
 from st_reid.files import check_output, only_writer, write_json, write_text
@@ -34,6 +31,7 @@ from st_reid.runtime.environment import environment
 from st_reid.training.cost import cost_of
 from st_reid.training.run import train
 from st_reid.training.run_folder import BEST, LAST, check_same_run
+from st_reid.training.splits import read_splits
 
 logger = logging.getLogger(__name__)
 NAME = "python -m st_reid.compare"
@@ -153,17 +151,13 @@ def _evaluate(plan: Planned) -> RunResult:
     compute = Compute.choose(config.device, config.precision, config.compute)
     chosen: dict[str, Any] = {"sampler": config.eval.sampler, "batch": config.eval.batch, "seed": config.seed}
     loaded = load_for_evaluation(str(plan.folder / "checkpoints" / BEST), **chosen)
-    links = config.data.follow_links
-    if config.targets is None:
-        dataset = read_dataset(config.sources, config.root, config.data.options, follow_links=links)
-    else:
-        dataset = read_dataset(config.targets, config.target_root or config.root, follow_links=links)
-    pairs = QueryGallery.of(Labels.of(dataset.query), Labels.of(dataset.gallery), config.eval)
+    splits = read_splits(config, compute.world)
+    pairs = splits.test
     model = compute.place(loaded.model)
     frames = {}
     for way in FRAMES:
         spec = replace(loaded.spec, frames=way)
-        result = pairs.rank_features(extract_features(model, dataset.test, spec, config.data, compute, way))
+        result = pairs.rank_features(extract_features(model, splits.tested.test, spec, config.data, compute, way))
         persons = pairs.query.person[result.valid].tolist()
         hits = (result.first_rank == 1).astype(int).tolist()
         frames[way] = Queries(person=persons, ap=result.ap.tolist(), hit=hits)
