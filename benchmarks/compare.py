@@ -32,7 +32,6 @@ from benchmarks.machine import (
     draw_bars,
     environment,
     in_range,
-    markdown,
     output_file,
     run_script,
     settings_of,
@@ -46,6 +45,7 @@ from st_reid.data.clips import RANDOM_SAMPLERS, SAMPLERS
 from st_reid.data.datasets import read_dataset
 from st_reid.data.sampling import derived_rng
 from st_reid.data.tracklet import Labels, Tracklet
+from st_reid.drawing.markdown import markdown_table
 from st_reid.errors import UserError
 from st_reid.evaluate import EvaluateConfig
 from st_reid.evaluation.protocol import QueryGallery
@@ -142,7 +142,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             cost = [f"{speed['parameters'] / 1e6:.1f}", f"{speed['flops_per_clip'] / 1e9:.2f}"]
             cost += [f"{speed['clips_per_second']['median']:.4g}", f"{speed['frames_per_second']:.4g}"]
         lines.append([row["name"], row["dataset"], speed["model"], row["input"], *accuracy, row["runs"], *cost])
-    return markdown(head, lines)
+    return markdown_table(head, lines)
 
 
 def draw(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
@@ -314,7 +314,7 @@ def mean_of(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return an ablation as Markdown; the last column is by how many points mAP differs from the first row's."""
     head = ("variant", "frames a clip", "sampler", "rank-1", "mAP", "mINP", "difference in mAP")
-    return markdown(
+    return markdown_table(
         head,
         (
             [row[key] for key in ("variant", "frames", "sampler")]

@@ -10,7 +10,7 @@ import resource
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -121,12 +121,6 @@ def write(path: Path, content: dict[str, Any]) -> None:
     """Write a result as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(json.dumps(content, indent=2) + "\n", path)
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table."""
-    lines = (head, ["---"] * len(head), *rows)
-    return "".join("| " + " | ".join(map(str, cells)) + " |\n" for cells in lines)
 
 
 Bars = Mapping[str, tuple[float, float, float]]

@@ -24,10 +24,11 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.machine import ScriptParser, environment, in_range, markdown, output_file, run_script, write
+from benchmarks.machine import ScriptParser, environment, in_range, output_file, run_script, write
 from benchmarks.search_scale import EACH, gallery
 from st_reid.config import Positive, PositiveInt
 from st_reid.data.datasets.manifest import FrameRow, write_rows
+from st_reid.drawing.markdown import markdown_table
 from st_reid.models.factory import create_model
 
 CAMERAS = 8
@@ -107,7 +108,7 @@ def main() -> None:
             rows[name] = measure(COMMANDS[name], Path(folder), args.limit)
             print(f"{name}: {rows[name]}", flush=True)
     print(
-        markdown(
+        markdown_table(
             ("command", "exit status", "seconds", "CPU seconds", "peak, GB"),
             (
                 (name, row["status"], *(f"{row[key]:.1f}" for key in ("seconds", "cpu_seconds", "peak_gigabytes")))

@@ -30,7 +30,6 @@ from benchmarks.machine import (
     draw_bars,
     environment,
     in_range,
-    markdown,
     output_file,
     quartiles,
     reason,
@@ -46,6 +45,7 @@ from st_reid import create_model
 from st_reid.config import Count, PositiveInt, Workers
 from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.transforms import to_float
+from st_reid.drawing.markdown import markdown_table
 from st_reid.errors import UserError
 from st_reid.features.extraction import for_extraction
 from st_reid.retrieval import (
@@ -336,7 +336,7 @@ def measure(task: Task, device: torch.device, rounds: int, warm_up: int) -> dict
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the results as Markdown."""
     head = ("task", "variant", "seconds (quartiles)", "times as fast (quartiles)", "greatest difference")
-    return markdown(
+    return markdown_table(
         head,
         (
             (
@@ -366,7 +366,7 @@ def kinds_table(results: Mapping[str, Mapping[str, Any]]) -> str:
         for name, row in rows.items()
         if row["seconds_by_kind"]
     ]
-    return markdown(("task", "variant", *(f"{kind}, s" for kind in (*OPERATIONS, REST))), lines) if lines else ""
+    return markdown_table(("task", "variant", *(f"{kind}, s" for kind in (*OPERATIONS, REST))), lines) if lines else ""
 
 
 def main() -> None:

@@ -33,7 +33,6 @@ from benchmarks.machine import (
     draw_bars,
     environment,
     in_range,
-    markdown,
     output_file,
     quartiles,
     run_script,
@@ -46,6 +45,7 @@ from st_reid.config import Count, Workers
 from st_reid.data.loader import train_loader
 from st_reid.data.tracklet import Tracklet
 from st_reid.data.transforms import to_float
+from st_reid.drawing.markdown import markdown_table
 from st_reid.runtime.compute import Compute
 
 Batches = tuple[DataLoader, Callable[[Any], Tensor]]
@@ -154,7 +154,7 @@ def table(loading: Sequence[Mapping[str, Any]], runs: Mapping[str, Mapping[str, 
             (r["workers"], r["pipeline"], quartiles_of(**r["frames_per_second"]), quartiles_of(**r["over_torchreid"]))
             for r in loading
         )
-        parts.append(markdown(("workers", "pipeline", "frames/s (quartiles)", "over torchreid"), rows))
+        parts.append(markdown_table(("workers", "pipeline", "frames/s (quartiles)", "over torchreid"), rows))
     if runs:
         head = ("training run", "of", "epochs", "seconds of its steps", "waited for clips", "of the time")
         head += ("after the first epoch",)
@@ -169,7 +169,7 @@ def table(loading: Sequence[Mapping[str, Any]], runs: Mapping[str, Mapping[str, 
             )
             for name, run in runs.items()
         )
-        parts.append(markdown(head, rows))
+        parts.append(markdown_table(head, rows))
     return "\n".join(parts)
 
 

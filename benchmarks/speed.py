@@ -35,7 +35,6 @@ from benchmarks.machine import (
     draw_bars,
     environment,
     in_range,
-    markdown,
     output_file,
     quartiles,
     reason,
@@ -47,6 +46,7 @@ from st_reid import create_model, list_models
 from st_reid.config import Count, NonNegative, OptimConfig, Pixels, Positive, Workers
 from st_reid.data.clip_spec import ClipSpec
 from st_reid.data.transforms import to_float
+from st_reid.drawing.markdown import markdown_table
 from st_reid.errors import UserError
 from st_reid.features.extraction import for_extraction
 from st_reid.models.checkpoints import CLASSIFIERS
@@ -313,7 +313,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as Markdown."""
     head = ("model", "frames", "task", "precision", "mode", "batch", "input", "M parameters", "GFLOPs a clip")
     head += ("latency, ms", "clips/s (quartiles)", "frames/s", "peak GB", "of matmul", "of copy", "run")
-    return markdown(head, (_cells(row) for row in rows))
+    return markdown_table(head, (_cells(row) for row in rows))
 
 
 def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -336,7 +336,7 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
             where = [run["environment"][name] for name in ("device", "torch", "commit")]
             load, command = f"{run['environment']['load']:.1f}", f"`{run['environment']['command']}`"
             lines.append([i, *where, load, ", ".join(products), copy, command])
-    return markdown(head, lines)
+    return markdown_table(head, lines)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import ScriptParser, environment, in_range, markdown, output_file, run_script, write
+from benchmarks.machine import ScriptParser, environment, in_range, output_file, run_script, write
 from benchmarks.speed import MODES, TASKS, ZOO, Case, cost, inference, place, training
 from benchmarks.timing import DTYPES, math_of, ratios, time_in_turns
 from st_reid.config import Count, Pixels, Workers
+from st_reid.drawing.markdown import markdown_table
 from st_reid.models.factory import check_model
 from st_reid.runtime.compute import Compute
 
@@ -49,7 +50,7 @@ def compare(case: Case, mean: Case, device: torch.device, rounds: int, warm_up: 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as Markdown."""
     head = ("model", "task", "M parameters added", "FLOPs over the mean's", "time over the mean's", "beyond FLOPs")
-    return markdown(
+    return markdown_table(
         head,
         (
             (

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict
 
+from st_reid.drawing.markdown import markdown_table
 from st_reid.errors import UserError
 from st_reid.evaluation.evaluate import evaluate
 from st_reid.evaluation.report import Figures, Report, say_interval, shares
@@ -170,8 +171,8 @@ def _cells(report: AcrossReport, folder: Path) -> list[Cell]:
 
 def _finish(report: AcrossReport, folder: Path) -> Path:
     report["cells"] = _cells(report, folder)
-    text = "\n\n".join(markdown(columns, rows) for columns, rows in tables(report))
-    write_text(text + "\n", folder / "table.md")
+    text = "\n".join(markdown_table(columns, rows) for columns, rows in tables(report))
+    write_text(text, folder / "table.md")
     write_json(report, folder / "across.json")
     for line in text.splitlines():
         logger.info(line)
@@ -195,9 +196,3 @@ def tables(report: AcrossReport) -> list[tuple[list[str], list[list[Any]]]]:
         who = [cell["model"], cell["dataset"], cell["protocol"], row["num_valid"]]
         details.append([*who, *(f"{share:.1%}" for share in shares(row)), between])
     return [(["mAP / rank-1", *heads], rows), (list(COLUMNS), details)]
-
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table in Markdown."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

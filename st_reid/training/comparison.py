@@ -18,6 +18,7 @@ from st_reid import cli
 from st_reid.config import TrainConfig
 from st_reid.data.clips import FRAMES
 from st_reid.drawing.comparison import gains_over_budget, gains_over_cost
+from st_reid.drawing.markdown import markdown_table
 from st_reid.errors import UserError
 from st_reid.evaluation.report import Report
 from st_reid.features.extraction import extract_features
@@ -248,7 +249,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as Markdown: mAP and rank-1 in percent, gains in points of mAP with 95 % intervals."""
     head = ["model", "epochs", "runs", "mAP", "rank-1", "gain", "gain, shuffled", "gain, separate", "gain, one frame"]
     head += ["ordered - shuffled", "M parameters", "GFLOPs a clip", "frames/s", "training"]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for row in rows:
         ways = row["frames"]
         cells = [row["model"], row["epochs"], row["runs"]]
@@ -256,4 +257,4 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells += [_points(ways[way]["gain"]) for way in FRAMES] + [_points(row["order"])]
         cells += [f"{row['parameters'] / 1e6:.2f}", f"{row['flops'] / 1e9:.3f}", f"{row['frames_per_second']:.0f}"]
         lines.append([*cells, f"{row['train_seconds']:.0f} s"])
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+    return markdown_table(head, lines)

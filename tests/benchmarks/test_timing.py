@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks import machine, timing
+from st_reid.drawing.markdown import markdown_table
 
 CPU = torch.device("cpu")
 
@@ -99,7 +100,7 @@ def test_a_users_mistake_is_one_line(tmp_path):
 
 
 def test_tables_and_pictures(tmp_path):
-    assert machine.markdown(("a", "b"), [(1, "x")]) == "| a | b |\n| --- | --- |\n| 1 | x |\n"
+    assert markdown_table(("a", "b"), [(1, "x")]) == "| a | b |\n| --- | --- |\n| 1 | x |\n"
     machine.draw_bars({"one": {"x": (1, 2, 3)}, "two": {"y": (1, 1, 1), "z": (0, 1, 2)}}, "unit", tmp_path / "bars.png")
     assert (tmp_path / "bars.png").stat().st_size > 1000
 
