@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from benchmarks.machine import (
     ScriptParser,
@@ -52,6 +51,7 @@ from st_reid.features.extraction import for_extraction
 from st_reid.models.checkpoints import CLASSIFIERS
 from st_reid.models.factory import check_model
 from st_reid.runtime.compute import Compute
+from st_reid.training.cost import flop_counter
 from st_reid.training.learner import Learner
 from st_reid.training.losses import ClipLoss
 from st_reid.training.optim import make_optimizer, make_scheduler
@@ -208,14 +208,6 @@ class ByteCounter(TorchDispatchMode):
         return out
 
 
-def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
-    return sdpa_flop_count(query, key, value)  # of shapes
-
-
-UNKNOWN_FLOPS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-"""What PyTorch's counter does not know."""
-
-
 @cache
 def cost(case: Case, device: torch.device) -> dict[str, Any]:
     """Return parameters, width of the feature, and for a clip the FLOPs and the bytes that operations read and write.
@@ -231,7 +223,7 @@ def cost(case: Case, device: torch.device) -> dict[str, Any]:
     model.train(case.task == "training")
     with (
         torch.no_grad(),
-        FlopCounterMode(display=False, custom_mapping=UNKNOWN_FLOPS) as flops,
+        flop_counter() as flops,
         ByteCounter() as moved,
         compute.autocast(),
     ):

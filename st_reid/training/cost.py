@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from st_reid.data.clip_spec import ClipSpec
 from st_reid.features.extraction import features_of_clips, for_extraction
 from st_reid.runtime.compute import Compute
 
 CLIPS, CALLS = 4, 5
+
+
+def flop_counter() -> FlopCounterMode:
+    """Return PyTorch's counter of FLOPs, which also counts attention on a CPU, as its two matrix products."""
+    return FlopCounterMode(
+        display=False,
+        custom_mapping={torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops},
+    )
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+    return sdpa_flop_count(query, key, value)  # of shapes
 
 
 def cost_of(model: nn.Module, spec: ClipSpec, compute: Compute) -> dict[str, float]:
@@ -25,10 +38,11 @@ def cost_of(model: nn.Module, spec: ClipSpec, compute: Compute) -> dict[str, flo
 
     Returns:
         ``parameters``, with those of classifiers; ``flops`` of one clip: multiplications and additions, each counted
-        as one, of convolutions and matrix products; ``frames_per_second``: the median of five calls with 4 clips.
+        as one, of convolutions, matrix products and attention; ``frames_per_second``: the median of five calls with
+        4 clips.
     """
     pixels = torch.zeros(CLIPS, *spec.shape, dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         features_of_clips(model, pixels[:1], compute)
     ready = for_extraction(model, spec, compute)
     seconds = []
