@@ -39,6 +39,8 @@ def write_page(folder: str | Path, output: str | Path | None = None) -> Path:
         UserError: not the folder of a command of this package, a file in it cannot be read, or ``output`` exists.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; pass the folder of a run, search, calibration, check or table")
     file = folder / "report.html" if output is None else Path(output)
     with locked(file):
         if output is not None and file.exists():

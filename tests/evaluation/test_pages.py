@@ -213,3 +213,9 @@ def test_a_folder_of_nothing(tmp_path):
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(UserError, match="is no JSON, or cut short"):
         write_page(tmp_path)
+
+
+def test_a_file_is_no_folder_of_results(tmp_path):
+    (tmp_path / "day.npz").touch()
+    with pytest.raises(UserError, match=r"day.npz is a file; pass the folder of a run"):
+        write_page(tmp_path / "day.npz")
